@@ -1,0 +1,114 @@
+"""Four ways to build the discriminator of a semi-supervised GAN.
+
+    python discriminators.py             # diagrams go to the current directory
+    python discriminators.py --out DIR
+
+A semi-supervised discriminator answers two questions about an image: is it real or
+generated (unsupervised), and which class is it (supervised). The designs differ in
+what the two answers share. All use one feature extractor: 28x28x1 images in [-1, 1],
+three 3x3 convolutions of stride 2 down to 4x4x128, dropout.
+"""
+
+import keras
+from keras import layers
+
+
+def adam():
+    # Radford et al. 2016 (DCGAN), section 4
+    return keras.optimizers.Adam(learning_rate=0.0002, beta_1=0.5)
+
+
+def compile_model(model, loss, **options):
+    # XLA makes these networks slower on a CPU
+    model.compile(loss=loss, optimizer=adam(), jit_compile=False, **options)
+
+
+def _features(in_image):
+    fe = in_image
+    for _ in range(3):
+        fe = layers.Conv2D(128, (3, 3), strides=(2, 2), padding="same")(fe)
+        fe = layers.LeakyReLU(negative_slope=0.2)(fe)
+    fe = layers.Flatten()(fe)
+    return layers.Dropout(0.4)(fe)
+
+
+def define_standard_discriminator(in_shape=(28, 28, 1)):
+    """Return the plain GAN discriminator: real (1) or generated (0), as (n, 1)."""
+    in_image = keras.Input(shape=in_shape)
+    fe = _features(in_image)
+    out_layer = layers.Dense(1, activation="sigmoid")(fe)
+    model = keras.Model(in_image, out_layer)
+    compile_model(model, "binary_crossentropy")
+    return model
+
+
+def define_shared_discriminators(in_shape=(28, 28, 1), n_classes=10):
+    """Return d_model, c_model: two heads, with weights of their own, on one trunk.
+
+    d_model gives (n, 1), the probability 'real'; c_model gives (n, n_classes).
+    """
+    in_image = keras.Input(shape=in_shape)
+    fe = _features(in_image)
+    d_out_layer = layers.Dense(1, activation="sigmoid")(fe)
+    d_model = keras.Model(in_image, d_out_layer)
+    compile_model(d_model, "binary_crossentropy")
+    c_out_layer = layers.Dense(n_classes, activation="softmax")(fe)
+    c_model = keras.Model(in_image, c_out_layer)
+    compile_model(c_model, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return d_model, c_model
+
+
+def define_multi_output_discriminator(in_shape=(28, 28, 1), n_classes=10):
+    """Return one model with two outputs: (n, 1) 'real' and (n, n_classes + 1) class.
+
+    The last class is 'unknown': that of unlabelled and of generated images.
+    """
+    in_image = keras.Input(shape=in_shape)
+    fe = _features(in_image)
+    d_out_layer = layers.Dense(1, activation="sigmoid")(fe)
+    c_out_layer = layers.Dense(n_classes + 1, activation="softmax")(fe)
+    model = keras.Model(in_image, [d_out_layer, c_out_layer])
+    compile_model(model, ["binary_crossentropy", "sparse_categorical_crossentropy"])
+    return model
+
+
+def custom_activation(logits):
+    """Probability 'real' from class logits: (..., n_classes) -> (..., 1).
+
+    With Z = sum(exp(logits)) it is Z / (Z + 1) (Salimans et al. 2016, section 5).
+    Computed as sigmoid(logsumexp(logits)), which is the same and can't overflow.
+    """
+    # keras.activations.sigmoid, unlike ops.sigmoid, keeps its logits, from which
+    # the cross-entropy and its gradient stay exact where the sigmoid saturates
+    return keras.activations.sigmoid(
+        keras.ops.logsumexp(logits, axis=-1, keepdims=True)
+    )
+
+
+@keras.saving.register_keras_serializable(package="sgan")
+class CustomActivation(layers.Layer):
+    """custom_activation as a layer without weights, which safe mode can reload."""
+
+    def call(self, logits):
+        return custom_activation(logits)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 1)
+
+
+def define_stacked_discriminators(in_shape=(28, 28, 1), n_classes=10):
+    """Return d_model, c_model: two activations stacked on the same class logits.
+
+    c_model gives softmax(logits), (n, n_classes); d_model gives
+    custom_activation(logits), (n, 1). All weights are shared (Salimans et al. 2016).
+    """
+    in_image = keras.Input(shape=in_shape)
+    fe = _features(in_image)
+    logits = layers.Dense(n_classes)(fe)
+    c_out_layer = layers.Activation("softmax")(logits)
+    c_model = keras.Model(in_image, c_out_layer)
+    compile_model(c_model, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    d_out_layer = CustomActivation()(logits)
+    d_model = keras.Model(in_image, d_out_layer)
+    compile_model(d_model, "binary_crossentropy")
+    return d_model, c_model

@@ -1,0 +1,249 @@
+"""Data, sampling and file helpers that more than one script needs.
+
+Images are float32 arrays of shape (n, 28, 28, 1) with pixels in [-1, 1]; labels are
+integers from 0 to n_classes - 1, with shape (n,).
+"""
+
+import argparse
+import contextlib
+import os
+import pickle
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+BUNDLED_DATA = Path(__file__).resolve().parent / "data" / "mnist.npz"
+IMAGE_SHAPE = (28, 28, 1)
+N_CLASSES = 10
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
+class InputError(ValueError):
+    """An input that can't be used; its text names input, problem and remedy."""
+
+
+def load_arrays(data=None):
+    """Read and check the data set.
+
+    data: path of an .npz file with x_train, y_train, x_test and y_test, laid out as
+    keras.datasets.mnist is; None for the bundled file or, without it, for
+    keras.datasets.mnist (which downloads it).
+    Returns ((x_train, y_train), (x_test, y_test)): images uint8 (n, 28, 28) in
+    [0, 255], labels int64 (n,) in [0, 9].
+    Raises InputError for a file that is missing, unreadable or of another layout.
+    """
+    if data is None and not BUNDLED_DATA.exists():
+        (x_train, y_train), (x_test, y_test) = _download_arrays()
+        name = "keras.datasets.mnist"
+    else:
+        name = str(data or BUNDLED_DATA)
+        x_train, y_train, x_test, y_test = _read_npz(name)
+    train = _check_arrays(name, "train", x_train, y_train)
+    test = _check_arrays(name, "test", x_test, y_test)
+    return train, test
+
+
+def _download_arrays():
+    import keras
+
+    try:
+        return keras.datasets.mnist.load_data()
+    except Exception as error:  # Keras raises a bare Exception here
+        raise InputError(
+            f"keras.datasets.mnist: {error}; name a data file with --data FILE"
+        ) from error
+
+
+def _read_npz(name):
+    remedy = "give an .npz file with x_train, y_train, x_test and y_test"
+    keys = ("x_train", "y_train", "x_test", "y_test")
+    try:
+        with np.load(name, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise InputError(f"{name}: not an .npz file; {remedy}")
+            missing = [key for key in keys if key not in file]
+            if missing:
+                raise InputError(f"{name}: no array {', '.join(missing)}; {remedy}")
+            return [file[key] for key in keys]
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file; {remedy}") from None
+    except (
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        pickle.UnpicklingError,
+    ) as error:
+        raise InputError(
+            f"{name}: can't be read ({' '.join(str(error).split())}); {remedy}"
+        ) from error
+    except InputError:
+        raise
+    except (ValueError, AttributeError):
+        # numpy refuses pickled objects, and what is no array, with a ValueError
+        raise InputError(f"{name}: not a plain .npz file; {remedy}") from None
+
+
+def _check_arrays(name, part, x, y):
+    def require(condition, problem):
+        if not condition:
+            raise InputError(f"{name}: {problem}")
+
+    require(
+        x.ndim == 3 and x.shape[1:] == IMAGE_SHAPE[:2],
+        f"x_{part} has shape {x.shape}; it must be (n, 28, 28)",
+    )
+    require(len(x) > 0, f"x_{part} holds no images; give at least one")
+    require(
+        x.dtype == np.uint8,
+        f"x_{part} has dtype {x.dtype}; pixels must be uint8 from 0 to 255",
+    )
+    require(
+        y.shape == (len(x),),
+        f"y_{part} has shape {y.shape} for {len(x)} images; it must be ({len(x)},)",
+    )
+    require(
+        np.issubdtype(y.dtype, np.integer),
+        f"y_{part} has dtype {y.dtype}; labels must be integers",
+    )
+    require(
+        y.min() >= 0 and y.max() < N_CLASSES,
+        f"y_{part} has labels from {y.min()} to {y.max()}; "
+        f"they must be from 0 to {N_CLASSES - 1}",
+    )
+    return x, y.astype(np.int64)
+
+
+def scale_images(x):
+    """uint8 (n, 28, 28) in [0, 255] -> float32 (n, 28, 28, 1) in [-1, 1]."""
+    scaled = x[..., np.newaxis].astype(np.float32)
+    scaled -= 127.5
+    scaled /= 127.5
+    return scaled
+
+
+def load_real_samples(data=None):
+    """Return [X, y], the training images and labels, and print both shapes.
+
+    X: float32 (60000, 28, 28, 1) in [-1, 1]; y: int64 (60000,).
+    data and the errors raised: as in load_arrays.
+    """
+    (x, y), _ = load_arrays(data)
+    X = scale_images(x)
+    print(X.shape, y.shape)
+    return [X, y]
+
+
+def load_test_samples(data=None):
+    """Return [X, y], the test images and labels, as load_real_samples does."""
+    _, (x, y) = load_arrays(data)
+    return [scale_images(x), y]
+
+
+def select_supervised_indices(y, n_samples=100, n_classes=10, rng=None):
+    """Draw n_samples / n_classes indices of each class, without replacement.
+
+    Returns int64 (n_samples,), class by class. rng: a numpy Generator, or None for
+    a fresh one. Raises InputError where n_samples is not a positive multiple of
+    n_classes or a class has too few images.
+    """
+    rng = rng or np.random.default_rng()
+    if n_samples <= 0 or n_samples % n_classes:
+        raise InputError(
+            f"{n_samples} labels: can't be shared out evenly among {n_classes} "
+            f"classes; give a positive multiple of {n_classes}"
+        )
+    n_per_class = n_samples // n_classes
+    chosen = []
+    for label in range(n_classes):
+        of_class = np.flatnonzero(y == label)
+        if len(of_class) < n_per_class:
+            raise InputError(
+                f"{n_samples} labels: that takes {n_per_class} images of class "
+                f"{label}, and there are {len(of_class)}; ask for fewer labels"
+            )
+        chosen.append(rng.choice(of_class, n_per_class, replace=False))
+    return np.concatenate(chosen)
+
+
+def select_supervised_samples(dataset, n_samples=100, n_classes=10, rng=None):
+    """Return [X, y], a balanced random subset of the data set [X, y].
+
+    X: float32 (n_samples, 28, 28, 1); y: (n_samples,). No image is drawn twice.
+    rng and the errors raised: as in select_supervised_indices.
+    """
+    X, y = dataset
+    chosen = select_supervised_indices(y, n_samples, n_classes, rng)
+    return [X[chosen], y[chosen]]
+
+
+def generate_real_samples(dataset, n_samples, rng=None):
+    """Return [X, labels], ones: n_samples images drawn with replacement.
+
+    X: (n_samples, 28, 28, 1); labels: (n_samples,); the targets 'real' are float64
+    ones of shape (n_samples, 1). rng: a numpy Generator, or None for a fresh one.
+    """
+    images, labels = dataset
+    rng = rng or np.random.default_rng()
+    chosen = rng.integers(0, len(images), n_samples)
+    return [images[chosen], labels[chosen]], np.ones((n_samples, 1))
+
+
+def generate_latent_points(latent_dim, n_samples, rng=None):
+    """Return standard normal points, float32 (n_samples, latent_dim)."""
+    rng = rng or np.random.default_rng()
+    return rng.standard_normal((n_samples, latent_dim), dtype=np.float32)
+
+
+def generate_fake_samples(generator, latent_dim, n_samples, rng=None):
+    """Return generated images, (n_samples, 28, 28, 1) in [-1, 1], and zeros.
+
+    The targets 'generated' are float64 zeros of shape (n_samples, 1).
+    """
+    z = generate_latent_points(latent_dim, n_samples, rng)
+    return generator.predict_on_batch(z), np.zeros((n_samples, 1))
+
+
+def classify(c_model, X):
+    """Return the class of each image, int64 (n,).
+
+    Outputs past the tenth, such as the class 'unknown' of a multi-output
+    discriminator, are left out: a known class is always named.
+    """
+    probabilities = c_model.predict(X, batch_size=500, verbose=0)
+    return probabilities[:, :N_CLASSES].argmax(axis=-1)
+
+
+@contextlib.contextmanager
+def write_atomically(path):
+    """Yield a temporary path beside `path`, and move it into place on success.
+
+    The temporary name keeps the suffix, which some writers read; it is removed if
+    the block raises.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def run_script(name, work):
+    """Call work() and return the exit status, 0; 2 after a line for an InputError."""
+    try:
+        work()
+    except InputError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,641 @@
+"""Train a semi-supervised GAN on MNIST with 100 labelled images.
+
+    python sgan_mnist.py                            # 20 epochs, into runs/
+    python sgan_mnist.py --epochs 2 --seed 1        # shorter, and repeatable
+    python sgan_mnist.py --discriminator shared     # another design
+    python sgan_mnist.py --resume runs/FOLDER       # go on with an interrupted run
+
+One network is the classifier and the GAN's discriminator. It learns the classes from
+a few labelled images, and from many unlabelled ones what a digit looks like.
+"""
+
+import argparse
+import csv
+import datetime
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from matplotlib.figure import Figure
+from PIL import Image
+
+from discriminators import (
+    compile_model,
+    define_multi_output_discriminator,
+    define_shared_discriminators,
+    define_stacked_discriminators,
+)
+from fast_conv import accelerate
+from helpers import (
+    N_CLASSES,
+    InputError,
+    OneLineParser,
+    classify,
+    generate_latent_points,
+    load_real_samples,
+    load_test_samples,
+    run_script,
+    select_supervised_indices,
+    write_atomically,
+)
+
+HISTORY = ("step", "c_loss", "c_accuracy", "d_loss_real", "d_loss_fake", "g_loss")
+ACCURACY = (
+    "epoch",
+    "step",
+    "train_accuracy",
+    "test_accuracy",
+    "labelled_error",
+    "seconds",
+)
+
+
+class DivergedError(RuntimeError):
+    """A loss that is no longer finite."""
+
+
+def define_discriminator(in_shape=(28, 28, 1), n_classes=10, *, design="stacked"):
+    """Return d_model, c_model, compiled, which share weights.
+
+    design: 'stacked' (the tutorial's), 'shared' or 'multi-output'; discriminators.py
+    describes them. d_model gives (n, 1), the probability 'real', and c_model the class
+    probabilities, (n, n_classes). In the multi-output design d_model has a second
+    output, the class with 'unknown', (n, n_classes + 1), and c_model is that output.
+    """
+    if design == "stacked":
+        return define_stacked_discriminators(in_shape, n_classes)
+    if design == "shared":
+        return define_shared_discriminators(in_shape, n_classes)
+    d_model = define_multi_output_discriminator(in_shape, n_classes)
+    c_model = keras.Model(d_model.inputs, d_model.outputs[1])
+    compile_model(c_model, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return d_model, c_model
+
+
+def define_generator(latent_dim):
+    """Return the generator: (n, latent_dim) -> images (n, 28, 28, 1) in [-1, 1]."""
+    in_lat = keras.Input(shape=(latent_dim,))
+    gen = layers.Dense(128 * 7 * 7)(in_lat)
+    gen = layers.LeakyReLU(negative_slope=0.2)(gen)
+    gen = layers.Reshape((7, 7, 128))(gen)
+    # 7x7 -> 14x14 -> 28x28
+    for _ in range(2):
+        gen = layers.Conv2DTranspose(128, (4, 4), strides=(2, 2), padding="same")(gen)
+        gen = layers.LeakyReLU(negative_slope=0.2)(gen)
+    out_layer = layers.Conv2D(1, (7, 7), activation="tanh", padding="same")(gen)
+    return keras.Model(in_lat, out_layer)
+
+
+class GAN(keras.Model):
+    """Generator into discriminator; the generator's weights alone are trainable.
+
+    Setting `d_model.trainable = False` instead would freeze the layers themselves,
+    and with them the classifier, which shares them: Keras 3 reads the flag when a
+    training function is first traced, not when the model is compiled.
+    """
+
+    def __init__(self, g_model, **kwargs):
+        super().__init__(**kwargs)
+        self._g_model = g_model
+
+    @property
+    def trainable_variables(self):
+        return self._g_model.trainable_variables
+
+    @property
+    def trainable_weights(self):
+        return self._g_model.trainable_weights
+
+
+def define_gan(g_model, d_model):
+    """Return the compiled GAN: (n, latent_dim) -> probability 'real', (n, 1)."""
+    gan_output = d_model(g_model.output)
+    if isinstance(gan_output, (list, tuple)):
+        gan_output = gan_output[0]
+    model = GAN(g_model, inputs=g_model.input, outputs=gan_output)
+    compile_model(model, "binary_crossentropy")
+    return model
+
+
+def define_train_steps(
+    g_model, d_model, c_model, gan_model, dataset, supervised, latent_dim, n_batch, seed
+):
+    """Return train_steps(first, n), which makes n training steps in one graph.
+
+    first: int32, the number of steps already made; n: int32. Returns float32 (n, 5):
+    each step's c loss and accuracy, d loss on real and on generated images, g loss.
+    Every random number follows from seed and the step's number.
+    """
+    half_batch = n_batch // 2
+    X = tf.constant(dataset[0])
+    X_sup, y_sup = tf.constant(supervised[0]), tf.constant(supervised[1])
+    dropouts = [layer for layer in d_model.layers if isinstance(layer, layers.Dropout)]
+    class_loss = keras.losses.SparseCategoricalCrossentropy()
+    binary_loss = keras.losses.BinaryCrossentropy()
+
+    def discriminate(X, target):
+        outputs = d_model(X, training=True)
+        targets = tf.fill((half_batch, 1), target)
+        if not isinstance(outputs, (list, tuple)):
+            return binary_loss(targets, outputs)
+        # multi-output: these images' class is 'unknown', the last one
+        unknown = tf.fill((half_batch,), N_CLASSES)
+        return binary_loss(targets, outputs[0]) + class_loss(unknown, outputs[1])
+
+    def update(network, optimizer, tape, loss):
+        weights = network.trainable_variables
+        optimizer.apply(tape.gradient(loss, weights), weights)
+
+    for network, model in (
+        (c_model, c_model),
+        (d_model, d_model),
+        (g_model, gan_model),
+    ):
+        model.optimizer.build(network.trainable_variables)
+
+    def train_step(step):
+        # a step owns eight numbers: four for the draws below, four for dropout
+        seeds = [tf.stack([seed, 8 * step + i]) for i in range(4)]
+        for dropout in dropouts:
+            dropout.seed_generator.state.assign(tf.stack([seed, 8 * step + 4]))
+
+        # (1) Update c: minimise -log p(y|x) on labelled images
+        chosen = tf.random.stateless_uniform(
+            (half_batch,), seeds[0], 0, len(supervised[0]), tf.int32
+        )
+        with tf.GradientTape() as tape:
+            y, y_pred = tf.gather(y_sup, chosen), tf.gather(X_sup, chosen)
+            y_pred = c_model(y_pred, training=True)
+            c_loss = class_loss(y, y_pred)
+        update(c_model, c_model.optimizer, tape, c_loss)
+        c_acc = tf.reduce_mean(keras.metrics.sparse_categorical_accuracy(y, y_pred))
+
+        # (2) Update d: minimise -log D(x) on real images, labelled or not
+        chosen = tf.random.stateless_uniform(
+            (half_batch,), seeds[1], 0, len(dataset[0]), tf.int32
+        )
+        with tf.GradientTape() as tape:
+            d_loss_real = discriminate(tf.gather(X, chosen), 1.0)
+        update(d_model, d_model.optimizer, tape, d_loss_real)
+
+        # (3) Update d: minimise -log(1 - D(G(z))) on generated images
+        z = tf.random.stateless_normal((half_batch, latent_dim), seeds[2])
+        X_fake = g_model(z, training=True)
+        with tf.GradientTape() as tape:
+            d_loss_fake = discriminate(X_fake, 0.0)
+        update(d_model, d_model.optimizer, tape, d_loss_fake)
+
+        # (4) Update g alone: minimise -log D(G(z))
+        z = tf.random.stateless_normal((n_batch, latent_dim), seeds[3])
+        with tf.GradientTape() as tape:
+            g_loss = binary_loss(tf.ones((n_batch, 1)), gan_model(z, training=True))
+        update(g_model, gan_model.optimizer, tape, g_loss)
+
+        return tf.stack([c_loss, c_acc, d_loss_real, d_loss_fake, g_loss])
+
+    @tf.function
+    def train_steps(first, n):
+        figures = tf.TensorArray(tf.float32, size=n, element_shape=(5,))
+        for i in tf.range(n):
+            figures = figures.write(i, train_step(first + i))
+        return figures.stack()
+
+    return train_steps
+
+
+def train(
+    g_model,
+    d_model,
+    c_model,
+    gan_model,
+    dataset,
+    latent_dim,
+    n_epochs=20,
+    n_batch=100,
+    *,
+    n_labels=100,
+    test_dataset=None,
+    seed=None,
+    out=None,
+    max_steps=None,
+    verbose=2,
+    file_format="keras",
+    options=None,
+    resume=False,
+):
+    """Train the four models on [X, y] and fill a run's folder; return its path.
+
+    n_labels images are labelled, n_labels / 10 of each class; the other labels only
+    measure accuracy. Half a batch is labelled, half is unlabelled.
+    test_dataset: [X, y] on which accuracy is measured too. seed: 0 to 2**31 - 1;
+    None draws one. out: the folder, None for runs/<date>-<time>-sgan_mnist.
+    max_steps: end earlier. verbose: 0, 1 (one line updated in place) or 2 (a line a
+    step). file_format: 'keras' or 'h5'. options: recorded in settings.json.
+    resume: go on from the checkpoint in `out`.
+
+    Raises InputError for what can't be used, DivergedError for a loss that is not
+    finite.
+    """
+    if n_batch < 2 or n_batch % 2:
+        raise InputError(f"batch {n_batch}: must be even and at least 2")
+    X, y = dataset
+    bat_per_epo = len(X) // n_batch
+    if not bat_per_epo:
+        raise InputError(
+            f"batch {n_batch}: larger than the {len(X)} images; give a smaller one"
+        )
+    n_steps = bat_per_epo * n_epochs
+    half_batch = n_batch // 2
+    if seed is None:
+        seed = draw_seed()
+    rng = np.random.default_rng(seed)
+    labelled = select_supervised_indices(y, n_labels, N_CLASSES, rng)
+    supervised = [X[labelled], y[labelled]]
+    print(supervised[0].shape, supervised[1].shape)
+    sheet_points = generate_latent_points(latent_dim, 100, rng)
+    print(
+        f"n_epochs={n_epochs}, n_batch={n_batch}, 1/2={half_batch}, "
+        f"b/e={bat_per_epo}, steps={n_steps}"
+    )
+
+    accelerate(g_model)
+    train_steps = define_train_steps(
+        g_model,
+        d_model,
+        c_model,
+        gan_model,
+        dataset,
+        supervised,
+        latent_dim,
+        n_batch,
+        seed,
+    )
+    state = [*d_model.variables, *c_model.variables, *g_model.variables]
+    for model in (c_model, d_model, gan_model):
+        state += model.optimizer.variables
+    step, seconds = 0, 0.0
+    if resume:
+        out = Path(out)
+        step, seconds = restore_checkpoint(out / "checkpoint.npz", state)
+        for name in ("history.csv", "accuracy.csv"):
+            drop_rows_after(out / name, step)
+    else:
+        out = create_run_folder(out)
+        settings = {
+            "options": options or {},
+            "seed": seed,
+            "versions": versions(),
+            "labelled_images": labelled.tolist(),
+        }
+        with write_atomically(out / "settings.json") as path:
+            path.write_text(json.dumps(settings, indent=1) + "\n")
+        append_rows(out / "history.csv", [HISTORY])
+        append_rows(out / "accuracy.csv", [ACCURACY])
+    started = time.perf_counter() - seconds
+
+    # a GPU idles between calls, a CPU does not
+    steps_per_call = 50 if tf.config.list_logical_devices("GPU") else 1
+    last_step = min(n_steps, max_steps or n_steps)
+    progress = Progress(step, last_step, verbose)
+    while step < last_step:
+        epoch_end = (step // bat_per_epo + 1) * bat_per_epo
+        n = min(steps_per_call, epoch_end - step, last_step - step)
+        figures = train_steps(tf.constant(step), tf.constant(n)).numpy()
+        rows = list(enumerate(figures, step + 1))
+        append_rows(
+            out / "history.csv",
+            [(i, *(f"{value:.9g}" for value in row)) for i, row in rows],
+        )
+        for i, row in rows:
+            progress.show(i, row)
+            check_finite(i, row)
+        step += n
+        if step in (epoch_end, last_step):
+            progress.end_line()
+            accuracies = summarize_performance(
+                step,
+                g_model,
+                c_model,
+                latent_dim,
+                dataset,
+                out=out,
+                sheet_points=sheet_points,
+                test_dataset=test_dataset,
+                supervised=supervised,
+                file_format=file_format,
+                verbose=verbose,
+            )
+            seconds = time.perf_counter() - started
+            row = (f"{step / bat_per_epo:g}", step, *accuracies, f"{seconds:.1f}")
+            append_rows(out / "accuracy.csv", [row])
+            save_checkpoint(out / "checkpoint.npz", state, step, seconds)
+    plot_history(out)
+    save_animation(out)
+    return out
+
+
+def summarize_performance(
+    step,
+    g_model,
+    c_model,
+    latent_dim,
+    dataset,
+    n_samples=100,
+    *,
+    out=".",
+    sheet_points=None,
+    test_dataset=None,
+    supervised=None,
+    file_format="keras",
+    verbose=2,
+):
+    """Save a sheet of n_samples generated digits and both models; measure accuracy.
+
+    sheet_points: (n_samples, latent_dim), None for fresh ones. Returns the
+    percentages for accuracy.csv, as text, '' where there are no such images: accuracy
+    on dataset and on test_dataset, and error on the labelled images, supervised.
+    """
+    if sheet_points is None:
+        sheet_points = generate_latent_points(latent_dim, n_samples)
+    out = Path(out)
+    plot_name = f"generated_plot_{step:04d}.png"
+    save_sheet(g_model.predict_on_batch(sheet_points), out / plot_name)
+
+    accuracies = []
+    for samples in (dataset, test_dataset, supervised):
+        if samples is None:
+            accuracies.append(None)
+        else:
+            X, y = samples
+            accuracies.append(100.0 * np.mean(classify(c_model, X) == y))
+    train_acc, test_acc, labelled_acc = accuracies
+
+    g_name = f"g_model_{step:04d}.{file_format}"
+    c_name = f"c_model_{step:04d}.{file_format}"
+    for model, name in ((g_model, g_name), (c_model, c_name)):
+        with write_atomically(out / name) as path:
+            model.save(path)
+    if verbose:
+        print(f"Classifier Accuracy: {train_acc:.3f}%")
+        print(f">Saved: {plot_name}, {g_name}, and {c_name}", flush=True)
+    labelled_error = None if labelled_acc is None else 100.0 - labelled_acc
+    return [
+        "" if value is None else f"{value:.3f}"
+        for value in (train_acc, test_acc, labelled_error)
+    ]
+
+
+def save_sheet(images, path):
+    """Save images (n, 28, 28, 1) in [-1, 1] as a square sheet, grey reversed."""
+    n, height, width, _ = images.shape
+    side = int(np.ceil(np.sqrt(n)))
+    cells = np.full((side * side, height, width), -1.0, np.float32)
+    cells[:n] = images[..., 0]
+    cells = cells.reshape(side, side, height, width).transpose(0, 2, 1, 3)
+    pixels = np.rint(127.5 - 127.5 * cells.reshape(side * height, side * width))
+    sheet = Image.fromarray(pixels.astype(np.uint8))
+    with write_atomically(path) as temporary:
+        sheet.resize((2 * sheet.width, 2 * sheet.height)).save(temporary)
+
+
+def plot_history(out):
+    """Save curves.png: losses and accuracies over the run, from its CSV files."""
+    history = np.genfromtxt(out / "history.csv", delimiter=",", names=True, ndmin=1)
+    accuracy = np.genfromtxt(out / "accuracy.csv", delimiter=",", names=True, ndmin=1)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    losses, accuracies = figure.subplots(1, 2)
+    for name in HISTORY[1:]:
+        if name != "c_accuracy":
+            losses.plot(history["step"], history[name], lw=0.5, label=name)
+    losses.set(xlabel="step", ylabel="loss of one batch", yscale="log")
+    for name in ("train_accuracy", "test_accuracy"):
+        accuracies.plot(accuracy["step"], accuracy[name], "o-", ms=3, label=name)
+    accuracies.set(xlabel="step", ylabel="accuracy, %")
+    for axes in (losses, accuracies):
+        axes.legend()
+        axes.grid(alpha=0.3)
+    with write_atomically(out / "curves.png") as path:
+        figure.savefig(path, dpi=120)
+
+
+def save_animation(out):
+    """Save animation.gif: the run's sheets in the order of their steps."""
+    paths = sorted(
+        out.glob("generated_plot_*.png"), key=lambda path: int(path.stem.split("_")[-1])
+    )
+    frames = [Image.open(path) for path in paths]
+    with write_atomically(out / "animation.gif") as path:
+        frames[0].save(
+            path, save_all=True, append_images=frames[1:], duration=500, loop=0
+        )
+
+
+class Progress:
+    """Shows each step's five figures: a line a step, or one line kept up to date."""
+
+    def __init__(self, first_step, last_step, verbose):
+        self._first, self._last, self._verbose = first_step, last_step, verbose
+        self._started = time.perf_counter()
+
+    def show(self, step, figures):
+        c_loss, c_acc, d_loss1, d_loss2, g_loss = figures
+        line = (
+            f"c[{c_loss:.3f},{100 * c_acc:.0f}], "
+            f"d[{d_loss1:.3f},{d_loss2:.3f}], g[{g_loss:.3f}]"
+        )
+        if self._verbose == 2:
+            print(f">{step}, {line}", flush=True)
+        elif self._verbose == 1:
+            done = step * 20 // self._last
+            bar = "#" * done + "." * (20 - done)
+            per_step = (time.perf_counter() - self._started) / (step - self._first)
+            left = datetime.timedelta(seconds=round(per_step * (self._last - step)))
+            text = f">{step}/{self._last} [{bar}] {line}, {left} left"
+            print(f"\r{text:<79}", end="", flush=True)
+
+    def end_line(self):
+        if self._verbose == 1:
+            print()
+
+
+def check_finite(step, figures):
+    """Raise DivergedError where a figure of this step is not finite."""
+    for name, value in zip(HISTORY[1:], figures, strict=True):
+        if not np.isfinite(value):
+            raise DivergedError(
+                f"step {step}: {name} is {value}; stopped, with what was saved kept. "
+                "Try another --seed"
+            )
+
+
+def draw_seed():
+    return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
+
+
+def create_run_folder(out):
+    """Create and return the folder `out`, which must be new or empty."""
+    if out is None:
+        stem = f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}-sgan_mnist"
+        out, n = Path(stem), 1
+        while out.exists():
+            n += 1
+            out = Path(f"{stem}-{n}")
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise InputError(
+                f"{out}: holds files already; name a new folder with --out, "
+                f"or go on with its run with --resume"
+            )
+        probe = out / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{out}: can't be written ({error.strerror}); name another folder "
+            "with --out"
+        ) from error
+    return out
+
+
+def versions():
+    return {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "gpus": len(tf.config.list_physical_devices("GPU")),
+    }
+
+
+def append_rows(path, rows):
+    with open(path, "a", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def drop_rows_after(path, step):
+    """Rewrite a CSV file with a column 'step' without the rows after `step`."""
+    with open(path, newline="") as file:
+        header, *rows = csv.reader(file)
+    column = header.index("step")
+    kept = [row for row in rows if len(row) == len(header) and int(row[column]) <= step]
+    with write_atomically(path) as temporary:
+        append_rows(temporary, [header, *kept])
+
+
+def save_checkpoint(path, variables, step, seconds):
+    """Save all that the next step depends on."""
+    arrays = {f"v{i:03d}": np.asarray(value) for i, value in enumerate(variables)}
+    with write_atomically(path) as temporary:
+        np.savez(temporary, step=step, seconds=seconds, **arrays)
+
+
+def restore_checkpoint(path, variables):
+    """Load the variables saved by save_checkpoint; return step and seconds."""
+    with np.load(path, allow_pickle=False) as saved:
+        for i, variable in enumerate(variables):
+            variable.assign(saved[f"v{i:03d}"])
+        return int(saved["step"]), float(saved["seconds"])
+
+
+def parse_arguments(argv):
+    parser = OneLineParser(
+        description="Train a semi-supervised GAN on MNIST.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--epochs", type=int, help="passes over the training images (default: 20)")
+    add("--batch", type=int, default=100, help="images a batch; even")
+    add("--labels", type=int, default=100, help="labelled images, over all classes")
+    add("--latent-dim", type=int, default=100, help="size of a latent point")
+    add("--seed", type=int, help="0 to 2147483647; drawn and printed if not given")
+    add("--data", help=".npz file to use instead of the bundled MNIST")
+    add("--out", help="new folder for the run; runs/<date>-<time>-sgan_mnist if none")
+    add(
+        "--discriminator",
+        choices=("stacked", "shared", "multi-output"),
+        default="stacked",
+        help="design; see discriminators.py",
+    )
+    add("--max-steps", type=int, help="stop after so many steps")
+    add(
+        "--verbose",
+        choices=("auto", "0", "1", "2"),
+        default="auto",
+        help="2: a line a step; 1: one line, updated; auto: 1 on a terminal, else 2",
+    )
+    add(
+        "--format",
+        choices=("keras", "h5"),
+        default="keras",
+        help="file format of the models",
+    )
+    add("--resume", metavar="DIR", help="go on with the run in this folder")
+    return parser, parser.parse_args(argv)
+
+
+def run(args):
+    options = {
+        name: value
+        for name, value in vars(args).items()
+        if name not in ("resume", "out", "verbose")
+    }
+    out = args.out
+    d_model, c_model = None, None
+    if options["epochs"] is None:
+        options["epochs"] = 20
+    if args.resume:
+        out = args.resume
+        saved = json.loads((Path(out) / "settings.json").read_text())
+        options = {**saved["options"], "seed": saved["seed"]}
+        if args.epochs:
+            options["epochs"] = args.epochs
+    seed = options["seed"]
+    if seed is None:
+        seed = draw_seed()
+        print(f"seed={seed}")
+    keras.utils.set_random_seed(seed)
+    dataset = load_real_samples(options["data"])
+    d_model, c_model = define_discriminator(design=options["discriminator"])
+    g_model = define_generator(options["latent_dim"])
+    gan_model = define_gan(g_model, d_model)
+    verbose = args.verbose
+    if verbose == "auto":
+        verbose = 1 if sys.stdout.isatty() else 2
+    out = train(
+        g_model,
+        d_model,
+        c_model,
+        gan_model,
+        dataset,
+        options["latent_dim"],
+        options["epochs"],
+        options["batch"],
+        n_labels=options["labels"],
+        test_dataset=load_test_samples(options["data"]),
+        seed=seed,
+        out=out,
+        max_steps=options["max_steps"],
+        verbose=int(verbose),
+        file_format=options["format"],
+        options=options,
+        resume=bool(args.resume),
+    )
+    print(f"The run is in {out}")
+
+
+def main(argv=None):
+    parser, args = parse_arguments(argv)
+    return run_script("sgan_mnist.py", lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
