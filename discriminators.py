@@ -9,8 +9,17 @@ what the two answers share. All use one feature extractor: 28x28x1 images in [-1
 three 3x3 convolutions of stride 2 down to 4x4x128, dropout.
 """
 
+import argparse
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
 import keras
+import numpy as np
 from keras import layers
+
+from helpers import OneLineParser, run_script, writable_folder, write_atomically
 
 
 def adam():
@@ -112,3 +121,74 @@ def define_stacked_discriminators(in_shape=(28, 28, 1), n_classes=10):
     d_model = keras.Model(in_image, d_out_layer)
     compile_model(d_model, "binary_crossentropy")
     return d_model, c_model
+
+
+def missing_drawing_tool():
+    """Return what plot_model lacks here, 'pydot' or 'dot' (Graphviz), or None."""
+    if importlib.util.find_spec("pydot") is None:
+        return "pydot"
+    return None if shutil.which("dot") else "dot"
+
+
+def save_diagram(model, path, missing=None):
+    """Draw the model to a PNG file and return the path written.
+
+    missing: what missing_drawing_tool returned. Without 'dot' the diagram's .dot text
+    is written instead of the picture, without 'pydot' the model's summary.
+    """
+    options = {"show_shapes": True, "show_layer_names": True}
+    path = Path(path)
+    if missing is None:
+        with write_atomically(path) as temporary:
+            keras.utils.plot_model(model, to_file=temporary, **options)
+        return path
+    if missing == "dot":
+        path = path.with_suffix(".dot")
+        text = keras.utils.model_to_dot(model, **options).to_string()
+    else:
+        path = path.with_suffix(".txt")
+        lines = []
+        model.summary(print_fn=lines.append)
+        text = "\n".join(lines)
+    with write_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def run(args):
+    out = writable_folder(args.out)
+    for logit in (-10.0, -1.0, 0.0, 1.0, 10.0):
+        logits = np.full((1, 3), logit)
+        print(f"{float(keras.ops.squeeze(custom_activation(logits))):.15g}")
+    missing = missing_drawing_tool()
+    if missing:
+        instead = {"pydot": "summaries (.txt)", "dot": "diagrams as text (.dot)"}
+        print(f"{missing} is not installed: writing {instead[missing]}, no pictures")
+    standard = define_standard_discriminator()
+    shared_d, shared_c = define_shared_discriminators()
+    multi_output = define_multi_output_discriminator()
+    stacked_d, stacked_c = define_stacked_discriminators()
+    for model, name in (
+        (standard, "discriminator_plot.png"),
+        (shared_d, "discriminator1_plot.png"),
+        (shared_c, "discriminator2_plot.png"),
+        (multi_output, "multioutput_discriminator_plot.png"),
+        (stacked_d, "stacked_discriminator1_plot.png"),
+        (stacked_c, "stacked_discriminator2_plot.png"),
+    ):
+        model.summary()
+        print(f">Saved: {save_diagram(model, out / name, missing)}")
+
+
+def main(argv=None):
+    parser = OneLineParser(
+        description="Summarise and draw four designs of a discriminator.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--out", default=".", help="folder of the diagrams")
+    args = parser.parse_args(argv)
+    return run_script("discriminators.py", lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

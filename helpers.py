@@ -6,9 +6,12 @@ integers from 0 to n_classes - 1, with shape (n,).
 
 import argparse
 import contextlib
+import datetime
+import importlib
 import os
 import pickle
 import sys
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,6 +21,20 @@ import numpy as np
 BUNDLED_DATA = Path(__file__).resolve().parent / "data" / "mnist.npz"
 IMAGE_SHAPE = (28, 28, 1)
 N_CLASSES = 10
+
+
+class LazyModule:
+    """Stands for a module that is imported when first used.
+
+    TensorFlow takes seconds to import and writes log lines to stderr as it starts:
+    --help and the checks of a script's input need not wait for it.
+    """
+
+    def __init__(self, name):
+        self._name = name
+
+    def __getattr__(self, attribute):
+        return getattr(importlib.import_module(self._name), attribute)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -149,29 +166,35 @@ def load_test_samples(data=None):
     return [scale_images(x), y]
 
 
-def select_supervised_indices(y, n_samples=100, n_classes=10, rng=None):
-    """Draw n_samples / n_classes indices of each class, without replacement.
-
-    Returns int64 (n_samples,), class by class. rng: a numpy Generator, or None for
-    a fresh one. Raises InputError where n_samples is not a positive multiple of
-    n_classes or a class has too few images.
-    """
-    rng = rng or np.random.default_rng()
+def check_supervised(y, n_samples, n_classes=N_CLASSES):
+    """Raise InputError where a balanced n_samples can't be drawn from labels y."""
     if n_samples <= 0 or n_samples % n_classes:
         raise InputError(
             f"{n_samples} labels: can't be shared out evenly among {n_classes} "
             f"classes; give a positive multiple of {n_classes}"
         )
     n_per_class = n_samples // n_classes
-    chosen = []
     for label in range(n_classes):
-        of_class = np.flatnonzero(y == label)
-        if len(of_class) < n_per_class:
+        n_of_class = np.count_nonzero(y == label)
+        if n_of_class < n_per_class:
             raise InputError(
                 f"{n_samples} labels: that takes {n_per_class} images of class "
-                f"{label}, and there are {len(of_class)}; ask for fewer labels"
+                f"{label}, and there are {n_of_class}; ask for fewer labels"
             )
-        chosen.append(rng.choice(of_class, n_per_class, replace=False))
+
+
+def select_supervised_indices(y, n_samples=100, n_classes=10, rng=None):
+    """Draw n_samples / n_classes indices of each class, without replacement.
+
+    Returns int64 (n_samples,), class by class. rng: a numpy Generator, or None for
+    a fresh one. Errors raised: those of check_supervised.
+    """
+    check_supervised(y, n_samples, n_classes)
+    rng = rng or np.random.default_rng()
+    chosen = [
+        rng.choice(np.flatnonzero(y == label), n_samples // n_classes, replace=False)
+        for label in range(n_classes)
+    ]
     return np.concatenate(chosen)
 
 
@@ -221,6 +244,44 @@ def classify(c_model, X):
     """
     probabilities = c_model.predict(X, batch_size=500, verbose=0)
     return probabilities[:, :N_CLASSES].argmax(axis=-1)
+
+
+def new_folder(out):
+    """Create the folder `out`, which must be new or empty; return its Path.
+
+    Raises InputError where it holds files or can't be written.
+    """
+    out = writable_folder(out)
+    if any(out.iterdir()):
+        raise InputError(f"{out}: holds files already; name a new folder")
+    return out
+
+
+def writable_folder(out):
+    """Create the folder `out` where it is missing; return its Path.
+
+    Raises InputError where it can't be written.
+    """
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{out}: can't be written ({error.strerror}); name another folder"
+        ) from error
+    return out
+
+
+def dated_folder(parent, name):
+    """Return a Path parent/<date>-<time>-name that does not exist yet."""
+    stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
+    out, n = Path(parent, stem), 1
+    while out.exists():
+        n += 1
+        out = Path(parent, f"{stem}-{n}")
+    return out
 
 
 @contextlib.contextmanager

@@ -9,41 +9,41 @@ One network is the classifier and the GAN's discriminator. It learns the classes
 a few labelled images, and from many unlabelled ones what a digit looks like.
 """
 
-import argparse
 import csv
 import datetime
 import json
 import platform
 import sys
 import time
+import zipfile
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
-from keras import layers
-from matplotlib.figure import Figure
-from PIL import Image
 
-from discriminators import (
-    compile_model,
-    define_multi_output_discriminator,
-    define_shared_discriminators,
-    define_stacked_discriminators,
-)
-from fast_conv import accelerate
 from helpers import (
     N_CLASSES,
     InputError,
+    LazyModule,
     OneLineParser,
+    check_supervised,
     classify,
+    dated_folder,
     generate_latent_points,
     load_real_samples,
     load_test_samples,
+    new_folder,
     run_script,
     select_supervised_indices,
     write_atomically,
 )
+
+keras = LazyModule("keras")
+layers = LazyModule("keras.layers")
+tf = LazyModule("tensorflow")
+discriminators = LazyModule("discriminators")
+fast_conv = LazyModule("fast_conv")
+figure = LazyModule("matplotlib.figure")
+Image = LazyModule("PIL.Image")
 
 HISTORY = ("step", "c_loss", "c_accuracy", "d_loss_real", "d_loss_fake", "g_loss")
 ACCURACY = (
@@ -69,12 +69,14 @@ def define_discriminator(in_shape=(28, 28, 1), n_classes=10, *, design="stacked"
     output, the class with 'unknown', (n, n_classes + 1), and c_model is that output.
     """
     if design == "stacked":
-        return define_stacked_discriminators(in_shape, n_classes)
+        return discriminators.define_stacked_discriminators(in_shape, n_classes)
     if design == "shared":
-        return define_shared_discriminators(in_shape, n_classes)
-    d_model = define_multi_output_discriminator(in_shape, n_classes)
+        return discriminators.define_shared_discriminators(in_shape, n_classes)
+    d_model = discriminators.define_multi_output_discriminator(in_shape, n_classes)
     c_model = keras.Model(d_model.inputs, d_model.outputs[1])
-    compile_model(c_model, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    discriminators.compile_model(
+        c_model, "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     return d_model, c_model
 
 
@@ -92,34 +94,29 @@ def define_generator(latent_dim):
     return keras.Model(in_lat, out_layer)
 
 
-class GAN(keras.Model):
-    """Generator into discriminator; the generator's weights alone are trainable.
+def define_gan(g_model, d_model):
+    """Return the compiled GAN: (n, latent_dim) -> probability 'real', (n, 1).
 
-    Setting `d_model.trainable = False` instead would freeze the layers themselves,
-    and with them the classifier, which shares them: Keras 3 reads the flag when a
-    training function is first traced, not when the model is compiled.
+    Training it changes the generator's weights alone.
     """
 
-    def __init__(self, g_model, **kwargs):
-        super().__init__(**kwargs)
-        self._g_model = g_model
+    class GAN(keras.Model):
+        # `d_model.trainable = False` instead would freeze the classifier too: the flag
+        # reaches every shared layer, and Keras 3 reads it when a training function is
+        # first traced, not when the model is compiled
+        @property
+        def trainable_variables(self):
+            return g_model.trainable_variables
 
-    @property
-    def trainable_variables(self):
-        return self._g_model.trainable_variables
+        @property
+        def trainable_weights(self):
+            return g_model.trainable_weights
 
-    @property
-    def trainable_weights(self):
-        return self._g_model.trainable_weights
-
-
-def define_gan(g_model, d_model):
-    """Return the compiled GAN: (n, latent_dim) -> probability 'real', (n, 1)."""
     gan_output = d_model(g_model.output)
     if isinstance(gan_output, (list, tuple)):
         gan_output = gan_output[0]
-    model = GAN(g_model, inputs=g_model.input, outputs=gan_output)
-    compile_model(model, "binary_crossentropy")
+    model = GAN(inputs=g_model.input, outputs=gan_output)
+    discriminators.compile_model(model, "binary_crossentropy")
     return model
 
 
@@ -170,8 +167,8 @@ def define_train_steps(
             (half_batch,), seeds[0], 0, len(supervised[0]), tf.int32
         )
         with tf.GradientTape() as tape:
-            y, y_pred = tf.gather(y_sup, chosen), tf.gather(X_sup, chosen)
-            y_pred = c_model(y_pred, training=True)
+            y = tf.gather(y_sup, chosen)
+            y_pred = c_model(tf.gather(X_sup, chosen), training=True)
             c_loss = class_loss(y, y_pred)
         update(c_model, c_model.optimizer, tape, c_loss)
         c_acc = tf.reduce_mean(keras.metrics.sparse_categorical_accuracy(y, y_pred))
@@ -242,14 +239,9 @@ def train(
     Raises InputError for what can't be used, DivergedError for a loss that is not
     finite.
     """
-    if n_batch < 2 or n_batch % 2:
-        raise InputError(f"batch {n_batch}: must be even and at least 2")
     X, y = dataset
+    check_batch(n_batch, len(X))
     bat_per_epo = len(X) // n_batch
-    if not bat_per_epo:
-        raise InputError(
-            f"batch {n_batch}: larger than the {len(X)} images; give a smaller one"
-        )
     n_steps = bat_per_epo * n_epochs
     half_batch = n_batch // 2
     if seed is None:
@@ -264,7 +256,7 @@ def train(
         f"b/e={bat_per_epo}, steps={n_steps}"
     )
 
-    accelerate(g_model)
+    fast_conv.accelerate(g_model)
     train_steps = define_train_steps(
         g_model,
         d_model,
@@ -286,7 +278,7 @@ def train(
         for name in ("history.csv", "accuracy.csv"):
             drop_rows_after(out / name, step)
     else:
-        out = create_run_folder(out)
+        out = new_folder(out or dated_folder("runs", "sgan_mnist"))
         settings = {
             "options": options or {},
             "seed": seed,
@@ -408,8 +400,8 @@ def plot_history(out):
     """Save curves.png: losses and accuracies over the run, from its CSV files."""
     history = np.genfromtxt(out / "history.csv", delimiter=",", names=True, ndmin=1)
     accuracy = np.genfromtxt(out / "accuracy.csv", delimiter=",", names=True, ndmin=1)
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    losses, accuracies = figure.subplots(1, 2)
+    fig = figure.Figure(figsize=(10, 4), layout="constrained")
+    losses, accuracies = fig.subplots(1, 2)
     for name in HISTORY[1:]:
         if name != "c_accuracy":
             losses.plot(history["step"], history[name], lw=0.5, label=name)
@@ -421,7 +413,7 @@ def plot_history(out):
         axes.legend()
         axes.grid(alpha=0.3)
     with write_atomically(out / "curves.png") as path:
-        figure.savefig(path, dpi=120)
+        fig.savefig(path, dpi=120)
 
 
 def save_animation(out):
@@ -474,35 +466,20 @@ def check_finite(step, figures):
             )
 
 
+def check_batch(n_batch, n_images):
+    """Raise InputError for a batch that can't be halved or is larger than the data."""
+    if n_batch < 2 or n_batch % 2:
+        raise InputError(
+            f"batch {n_batch}: half of it is labelled; give an even number from 2 on"
+        )
+    if n_batch > n_images:
+        raise InputError(
+            f"batch {n_batch}: there are {n_images} images; give a smaller batch"
+        )
+
+
 def draw_seed():
     return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
-
-
-def create_run_folder(out):
-    """Create and return the folder `out`, which must be new or empty."""
-    if out is None:
-        stem = f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}-sgan_mnist"
-        out, n = Path(stem), 1
-        while out.exists():
-            n += 1
-            out = Path(f"{stem}-{n}")
-    out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise InputError(
-                f"{out}: holds files already; name a new folder with --out, "
-                f"or go on with its run with --resume"
-            )
-        probe = out / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"{out}: can't be written ({error.strerror}); name another folder "
-            "with --out"
-        ) from error
-    return out
 
 
 def versions():
@@ -539,71 +516,131 @@ def save_checkpoint(path, variables, step, seconds):
 
 
 def restore_checkpoint(path, variables):
-    """Load the variables saved by save_checkpoint; return step and seconds."""
-    with np.load(path, allow_pickle=False) as saved:
-        for i, variable in enumerate(variables):
-            variable.assign(saved[f"v{i:03d}"])
-        return int(saved["step"]), float(saved["seconds"])
+    """Load what save_checkpoint saved; return step and seconds, 0 without a file."""
+    if not path.exists():
+        return 0, 0.0
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            values = [saved[f"v{i:03d}"] for i in range(len(variables))]
+            step, seconds = int(saved["step"]), float(saved["seconds"])
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: not a whole checkpoint; start anew with another --out"
+        ) from error
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+    return step, seconds
+
+
+DEFAULTS = {
+    "epochs": 20,
+    "batch": 100,
+    "labels": 100,
+    "latent_dim": 100,
+    "seed": None,
+    "data": None,
+    "discriminator": "stacked",
+    "max_steps": None,
+    "format": "keras",
+}
 
 
 def parse_arguments(argv):
     parser = OneLineParser(
-        description="Train a semi-supervised GAN on MNIST.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Train a semi-supervised GAN on MNIST with a few labelled images."
     )
     add = parser.add_argument
     add("--epochs", type=int, help="passes over the training images (default: 20)")
-    add("--batch", type=int, default=100, help="images a batch; even")
-    add("--labels", type=int, default=100, help="labelled images, over all classes")
-    add("--latent-dim", type=int, default=100, help="size of a latent point")
-    add("--seed", type=int, help="0 to 2147483647; drawn and printed if not given")
-    add("--data", help=".npz file to use instead of the bundled MNIST")
-    add("--out", help="new folder for the run; runs/<date>-<time>-sgan_mnist if none")
+    add("--batch", type=int, help="images a batch, an even number (default: 100)")
+    add("--labels", type=int, help="labelled images, of all classes (default: 100)")
+    add("--latent-dim", type=int, help="size of a latent point (default: 100)")
+    add("--seed", type=int, help="0 to 2147483647 (default: drawn and printed)")
+    add("--data", metavar="FILE", help=".npz file (default: the bundled MNIST)")
+    add("--out", metavar="DIR", help="new folder (default: runs/<date>-<time>-...)")
     add(
         "--discriminator",
         choices=("stacked", "shared", "multi-output"),
-        default="stacked",
-        help="design; see discriminators.py",
+        help="design, see discriminators.py (default: stacked)",
     )
-    add("--max-steps", type=int, help="stop after so many steps")
+    add("--max-steps", type=int, metavar="N", help="stop after N steps")
     add(
         "--verbose",
         choices=("auto", "0", "1", "2"),
         default="auto",
-        help="2: a line a step; 1: one line, updated; auto: 1 on a terminal, else 2",
+        help="2: a line a step; 1: one line kept up to date, with the time left; "
+        "0: no progress; auto: 1 on a terminal, else 2 (default: auto)",
     )
     add(
         "--format",
         choices=("keras", "h5"),
-        default="keras",
-        help="file format of the models",
+        help="file format of the models (default: keras)",
     )
-    add("--resume", metavar="DIR", help="go on with the run in this folder")
-    return parser, parser.parse_args(argv)
+    add(
+        "--resume",
+        metavar="DIR",
+        help="go on with the run in this folder; --epochs may be raised",
+    )
+    return parser.parse_args(argv)
+
+
+def check_options(options):
+    """Raise InputError for a number that is out of its range."""
+    for name in ("epochs", "latent_dim", "max_steps"):
+        value = options[name]
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+    seed = options["seed"]
+    if seed is not None and not 0 <= seed < 2**31:
+        raise InputError(f"--seed {seed}: must be from 0 to 2147483647")
+
+
+def saved_options(folder, given):
+    """Return the options of the run in `folder`, to be resumed with those given.
+
+    Raises InputError where there is no run or a given option differs from the run's;
+    epochs may grow, and max_steps holds for one start only.
+    """
+    path = Path(folder) / "settings.json"
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))["options"]
+        options = {name: saved[name] for name in DEFAULTS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not the settings of a run; name a run's folder"
+        ) from error
+    for name, value in given.items():
+        grows = name == "epochs" and value >= options[name]
+        if value != options[name] and not grows and name != "max_steps":
+            raise InputError(
+                f"{folder}: was started with {name} {options[name]}, not {value}; "
+                "resume it without that option"
+            )
+    return {**options, "max_steps": None, **given}
 
 
 def run(args):
-    options = {
-        name: value
-        for name, value in vars(args).items()
-        if name not in ("resume", "out", "verbose")
-    }
-    out = args.out
-    d_model, c_model = None, None
-    if options["epochs"] is None:
-        options["epochs"] = 20
-    if args.resume:
-        out = args.resume
-        saved = json.loads((Path(out) / "settings.json").read_text())
-        options = {**saved["options"], "seed": saved["seed"]}
-        if args.epochs:
-            options["epochs"] = args.epochs
-    seed = options["seed"]
-    if seed is None:
-        seed = draw_seed()
-        print(f"seed={seed}")
-    keras.utils.set_random_seed(seed)
+    given = {name: vars(args)[name] for name in DEFAULTS}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.resume is None:
+        options = {**DEFAULTS, **given}
+    elif args.out is None:
+        options = saved_options(args.resume, given)
+    else:
+        raise InputError("--resume names the folder already; leave out --out")
+    check_options(options)
+    if options["seed"] is None:
+        options["seed"] = draw_seed()
+        print(f"seed={options['seed']}")
+
     dataset = load_real_samples(options["data"])
+    test_dataset = load_test_samples(options["data"])
+    check_batch(options["batch"], len(dataset[0]))
+    check_supervised(dataset[1], options["labels"])
+    out = args.resume
+    if out is None:
+        out = new_folder(args.out or dated_folder("runs", "sgan_mnist"))
+
+    keras.utils.set_random_seed(options["seed"])
     d_model, c_model = define_discriminator(design=options["discriminator"])
     g_model = define_generator(options["latent_dim"])
     gan_model = define_gan(g_model, d_model)
@@ -620,21 +657,25 @@ def run(args):
         options["epochs"],
         options["batch"],
         n_labels=options["labels"],
-        test_dataset=load_test_samples(options["data"]),
-        seed=seed,
+        test_dataset=test_dataset,
+        seed=options["seed"],
         out=out,
         max_steps=options["max_steps"],
         verbose=int(verbose),
         file_format=options["format"],
         options=options,
-        resume=bool(args.resume),
+        resume=args.resume is not None,
     )
     print(f"The run is in {out}")
 
 
 def main(argv=None):
-    parser, args = parse_arguments(argv)
-    return run_script("sgan_mnist.py", lambda: run(args))
+    args = parse_arguments(argv)
+    try:
+        return run_script("sgan_mnist.py", lambda: run(args))
+    except DivergedError as error:
+        print(f"sgan_mnist.py: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":
