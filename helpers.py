@@ -236,14 +236,18 @@ def generate_fake_samples(generator, latent_dim, n_samples, rng=None):
     return generator.predict_on_batch(z), np.zeros((n_samples, 1))
 
 
-def classify(c_model, X):
-    """Return the class of each image, int64 (n,).
+def class_probabilities(c_model, X):
+    """Return the probabilities of the ten classes, float32 (n, 10).
 
-    Outputs past the tenth, such as the class 'unknown' of a multi-output
-    discriminator, are left out: a known class is always named.
+    The class 'unknown' of a multi-output discriminator, an eleventh output, is left
+    out: the largest of the ten is the answer to 'if it is a digit, which?'.
     """
-    probabilities = c_model.predict(X, batch_size=500, verbose=0)
-    return probabilities[:, :N_CLASSES].argmax(axis=-1)
+    return c_model.predict(X, batch_size=500, verbose=0)[:, :N_CLASSES]
+
+
+def measure_accuracy(c_model, X, y):
+    """Return the percentage of images whose class is y."""
+    return 100.0 * np.mean(class_probabilities(c_model, X).argmax(axis=-1) == y)
 
 
 def new_folder(out):

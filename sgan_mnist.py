@@ -26,11 +26,11 @@ from helpers import (
     LazyModule,
     OneLineParser,
     check_supervised,
-    classify,
     dated_folder,
     generate_latent_points,
     load_real_samples,
     load_test_samples,
+    measure_accuracy,
     new_folder,
     run_script,
     select_supervised_indices,
@@ -359,14 +359,10 @@ def summarize_performance(
     plot_name = f"generated_plot_{step:04d}.png"
     save_sheet(g_model.predict_on_batch(sheet_points), out / plot_name)
 
-    accuracies = []
-    for samples in (dataset, test_dataset, supervised):
-        if samples is None:
-            accuracies.append(None)
-        else:
-            X, y = samples
-            accuracies.append(100.0 * np.mean(classify(c_model, X) == y))
-    train_acc, test_acc, labelled_acc = accuracies
+    train_acc, test_acc, labelled_acc = (
+        None if samples is None else measure_accuracy(c_model, *samples)
+        for samples in (dataset, test_dataset, supervised)
+    )
 
     g_name = f"g_model_{step:04d}.{file_format}"
     c_name = f"c_model_{step:04d}.{file_format}"
