@@ -6,7 +6,8 @@
 A semi-supervised discriminator answers two questions about an image: is it real or
 generated (unsupervised), and which class is it (supervised). The designs differ in
 what the two answers share. All use one feature extractor: 28x28x1 images in [-1, 1],
-three 3x3 convolutions of stride 2 down to 4x4x128, dropout.
+three 3x3 convolutions of stride 2 down to 4x4x128, dropout. The heads compute in
+float32 under a mixed-precision policy too, so that losses keep their digits.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def define_standard_discriminator(in_shape=(28, 28, 1)):
     """Return the plain GAN discriminator: real (1) or generated (0), as (n, 1)."""
     in_image = keras.Input(shape=in_shape)
     fe = _features(in_image)
-    out_layer = layers.Dense(1, activation="sigmoid")(fe)
+    out_layer = layers.Dense(1, activation="sigmoid", dtype="float32")(fe)
     model = keras.Model(in_image, out_layer)
     compile_model(model, "binary_crossentropy")
     return model
@@ -58,10 +59,10 @@ def define_shared_discriminators(in_shape=(28, 28, 1), n_classes=10):
     """
     in_image = keras.Input(shape=in_shape)
     fe = _features(in_image)
-    d_out_layer = layers.Dense(1, activation="sigmoid")(fe)
+    d_out_layer = layers.Dense(1, activation="sigmoid", dtype="float32")(fe)
     d_model = keras.Model(in_image, d_out_layer)
     compile_model(d_model, "binary_crossentropy")
-    c_out_layer = layers.Dense(n_classes, activation="softmax")(fe)
+    c_out_layer = layers.Dense(n_classes, activation="softmax", dtype="float32")(fe)
     c_model = keras.Model(in_image, c_out_layer)
     compile_model(c_model, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return d_model, c_model
@@ -74,8 +75,8 @@ def define_multi_output_discriminator(in_shape=(28, 28, 1), n_classes=10):
     """
     in_image = keras.Input(shape=in_shape)
     fe = _features(in_image)
-    d_out_layer = layers.Dense(1, activation="sigmoid")(fe)
-    c_out_layer = layers.Dense(n_classes + 1, activation="softmax")(fe)
+    d_out_layer = layers.Dense(1, activation="sigmoid", dtype="float32")(fe)
+    c_out_layer = layers.Dense(n_classes + 1, activation="softmax", dtype="float32")(fe)
     model = keras.Model(in_image, [d_out_layer, c_out_layer])
     compile_model(model, ["binary_crossentropy", "sparse_categorical_crossentropy"])
     return model
@@ -113,11 +114,11 @@ def define_stacked_discriminators(in_shape=(28, 28, 1), n_classes=10):
     """
     in_image = keras.Input(shape=in_shape)
     fe = _features(in_image)
-    logits = layers.Dense(n_classes)(fe)
-    c_out_layer = layers.Activation("softmax")(logits)
+    logits = layers.Dense(n_classes, dtype="float32")(fe)
+    c_out_layer = layers.Activation("softmax", dtype="float32")(logits)
     c_model = keras.Model(in_image, c_out_layer)
     compile_model(c_model, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    d_out_layer = CustomActivation()(logits)
+    d_out_layer = CustomActivation(dtype="float32")(logits)
     d_model = keras.Model(in_image, d_out_layer)
     compile_model(d_model, "binary_crossentropy")
     return d_model, c_model

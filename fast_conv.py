@@ -68,4 +68,4 @@ def _convolve(x, kernel):
         dx = tf.nn.conv2d_transpose(dy, kernel, tf.shape(x), 1, "SAME")
         return dx, tf.reshape(d_kernel, kernel.shape)
 
-    return y[..., tf.newaxis], gradient
+    return tf.cast(y[..., tf.newaxis], x.dtype), gradient

@@ -84,9 +84,10 @@ def _read_npz(name):
     remedy = "give an .npz file with x_train, y_train, x_test and y_test"
     keys = ("x_train", "y_train", "x_test", "y_test")
     try:
-        with np.load(name, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise InputError(f"{name}: not an .npz file; {remedy}")
+        file = np.load(name, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise InputError(f"{name}: not an .npz file; {remedy}")
+        with file:
             missing = [key for key in keys if key not in file]
             if missing:
                 raise InputError(f"{name}: no array {', '.join(missing)}; {remedy}")
@@ -105,7 +106,7 @@ def _read_npz(name):
         ) from error
     except InputError:
         raise
-    except (ValueError, AttributeError):
+    except ValueError:
         # numpy refuses pickled objects, and what is no array, with a ValueError
         raise InputError(f"{name}: not a plain .npz file; {remedy}") from None
 
@@ -228,12 +229,12 @@ def generate_latent_points(latent_dim, n_samples, rng=None):
 
 
 def generate_fake_samples(generator, latent_dim, n_samples, rng=None):
-    """Return generated images, (n_samples, 28, 28, 1) in [-1, 1], and zeros.
+    """Return generated images, float32 (n_samples, 28, 28, 1) in [-1, 1], and zeros.
 
     The targets 'generated' are float64 zeros of shape (n_samples, 1).
     """
     z = generate_latent_points(latent_dim, n_samples, rng)
-    return generator.predict_on_batch(z), np.zeros((n_samples, 1))
+    return np.float32(generator.predict_on_batch(z)), np.zeros((n_samples, 1))
 
 
 def class_probabilities(c_model, X):

@@ -536,6 +536,7 @@ DEFAULTS = {
     "seed": None,
     "data": None,
     "discriminator": "stacked",
+    "precision": "float32",
     "max_steps": None,
     "format": "keras",
 }
@@ -557,6 +558,11 @@ def parse_arguments(argv):
         "--discriminator",
         choices=("stacked", "shared", "multi-output"),
         help="design, see discriminators.py (default: stacked)",
+    )
+    add(
+        "--precision",
+        choices=("float32", "mixed_bfloat16"),
+        help="mixed_bfloat16: faster where the processor has it (default: float32)",
     )
     add("--max-steps", type=int, metavar="N", help="stop after N steps")
     add(
@@ -636,6 +642,13 @@ def run(args):
     if out is None:
         out = new_folder(args.out or dated_folder("runs", "sgan_mnist"))
 
+    # operations that run side by side share out their threads as it happens, and with
+    # them the order of their sums: one at a time, the same seed gives the same bits
+    if tf.config.threading.get_inter_op_parallelism_threads() != 1:
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    # TensorFlow's fusing of operations fails on this graph, with a line on stderr
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+    keras.config.set_dtype_policy(options["precision"])
     keras.utils.set_random_seed(options["seed"])
     d_model, c_model = define_discriminator(design=options["discriminator"])
     g_model = define_generator(options["latent_dim"])

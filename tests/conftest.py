@@ -1,0 +1,68 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import helpers
+
+# as sgan_mnist.py has it; it can't be set once TensorFlow has started
+tf.config.threading.set_inter_op_parallelism_threads(1)
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The bundled arrays, ((x_train, y_train), (x_test, y_test))."""
+    return helpers.load_arrays()
+
+
+@pytest.fixture(scope="session")
+def small_data(mnist, tmp_path_factory):
+    """An .npz file with 40 training and 10 test images of each class."""
+    (x, y), (x_test, y_test) = mnist
+    train = np.concatenate([np.flatnonzero(y == i)[:40] for i in range(10)])
+    test = np.concatenate([np.flatnonzero(y_test == i)[:10] for i in range(10)])
+    path = tmp_path_factory.mktemp("small data") / "small.npz"
+    np.savez(
+        path,
+        x_train=x[train],
+        y_train=y[train],
+        x_test=x_test[test],
+        y_test=y_test[test],
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def start():
+    """Start a script of the collection as a user would; returns what came of it."""
+
+    def start(script, *arguments, cwd, **environment):
+        return subprocess.run(
+            [sys.executable, ROOT / script, *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def tiny_run(start, small_data, tmp_path_factory):
+    """A folder with one finished run, and what the script printed."""
+    cwd = tmp_path_factory.mktemp("a folder")
+    done = start(
+        "sgan_mnist.py",
+        *("--data", small_data, "--batch", 200, "--epochs", 2, "--seed", 3),
+        cwd=cwd,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = (cwd / "runs").iterdir()
+    return run, done.stdout

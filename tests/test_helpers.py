@@ -1,0 +1,186 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+import helpers
+
+
+def test_the_bundled_data_are_the_real_mnist(mnist):
+    (x, y), (x_test, y_test) = mnist
+    header = {
+        3: bytes([0, 0, 8, 3]),
+        1: bytes([0, 0, 8, 1]),
+    }
+
+    def digest(array):
+        sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+        data = array.astype(np.uint8).tobytes()
+        return hashlib.sha256(header[array.ndim] + sizes + data).hexdigest()
+
+    ends = [(digest(a)[:8], digest(a)[-4:]) for a in (x, y, x_test, y_test)]
+    assert ends == [
+        ("ba891046", "76db"),
+        ("65a50cbb", "01c5"),
+        ("0fa7898d", "4ce7"),
+        ("ff7bcfd4", "33f2"),
+    ]
+
+
+def test_load_real_samples(mnist, capsys):
+    X, y = helpers.load_real_samples()
+    assert capsys.readouterr().out == "(60000, 28, 28, 1) (60000,)\n"
+    assert X.shape == (60000, 28, 28, 1) and X.dtype == np.float32
+    assert X.min() == -1 and X.max() == 1
+    x = mnist[0][0][:100, ..., None].astype("float64")
+    np.testing.assert_allclose(X[:100], (x - 127.5) / 127.5, atol=1e-7)
+
+
+def test_supervised_samples_are_balanced_and_never_twice_the_same(mnist):
+    y = mnist[0][1]
+    # numbered images, so that a repeat shows
+    X = np.arange(60000).reshape(-1, 1, 1, 1)
+    chosen, labels = helpers.select_supervised_samples(
+        [X, y], 50000, rng=np.random.default_rng(1)
+    )
+    assert len(np.unique(chosen)) == 50000
+    assert np.bincount(labels).tolist() == [5000] * 10
+    np.testing.assert_array_equal(y[chosen.ravel()], labels)
+
+
+def test_supervised_samples_follow_the_seed(mnist):
+    y = mnist[0][1]
+
+    def draw(seed):
+        return helpers.select_supervised_indices(y, rng=np.random.default_rng(seed))
+
+    assert draw(1).shape == (100,)
+    np.testing.assert_array_equal(draw(1), draw(1))
+    assert (draw(1) != draw(2)).any()
+
+
+@pytest.mark.parametrize(
+    ("n", "message"),
+    [
+        (105, "evenly"),
+        (0, "evenly"),
+        (-10, "evenly"),
+        (54220, "5422 images of class 5, and there are 5421"),
+    ],
+)
+def test_labels_that_cannot_be_drawn(mnist, n, message):
+    with pytest.raises(helpers.InputError, match=message):
+        helpers.select_supervised_indices(mnist[0][1], n)
+
+
+def test_real_and_fake_samples():
+    X, y = np.arange(50).reshape(50, 1, 1, 1), np.arange(50)
+    (images, labels), target = helpers.generate_real_samples([X, y], 200)
+    np.testing.assert_array_equal(images.ravel(), labels)
+    assert target.shape == (200, 1) and (target == 1).all()
+    # 200 of 50: with replacement, and every part of the set
+    assert len(np.unique(labels)) > 40
+
+    class Generator:
+        def predict_on_batch(self, z):
+            return z[:, :1]
+
+    images, target = helpers.generate_fake_samples(Generator(), 7, 30)
+    assert images.shape == target.shape == (30, 1) and (target == 0).all()
+
+
+def test_latent_points_are_standard_normal():
+    z = helpers.generate_latent_points(100, 2000, np.random.default_rng(0))
+    assert z.shape == (2000, 100) and z.dtype == np.float32
+    assert abs(z.mean()) < 0.01 and abs(z.std() - 1) < 0.01
+
+
+def arrays(**changes):
+    x, y = np.zeros((20, 28, 28), np.uint8), np.arange(20) % 10
+    return {"x_train": x, "y_train": y, "x_test": x, "y_test": y, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": np.zeros((20, 32, 32), np.uint8)}, r"\(20, 32, 32\)"),
+        ({"x_train": np.zeros((20, 28, 28, 1), np.uint8)}, r"\(n, 28, 28\)"),
+        ({"x_train": np.zeros((0, 28, 28), np.uint8)}, "no images"),
+        ({"x_train": np.zeros((20, 28, 28))}, "float64"),
+        ({"y_train": np.zeros(19, int)}, "19"),
+        ({"y_train": np.zeros(20)}, "float64"),
+        ({"y_train": np.full(20, 10)}, "from 10 to 10"),
+        ({"y_test": np.full(20, -1)}, "y_test has labels from -1"),
+        ({"x_test": np.array([None] * 3)}, "not a plain .npz"),
+    ],
+)
+def test_arrays_of_another_layout(tmp_path, changes, message):
+    path = tmp_path / "data.npz"
+    np.savez(path, **arrays(**changes))
+    with pytest.raises(helpers.InputError, match=message) as caught:
+        helpers.load_arrays(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        (b"", "can't be read"),
+        (b"not an archive", "not a plain .npz"),
+        (b"PK\x03\x04 cut off", "can't be read"),
+    ],
+)
+def test_files_that_are_no_archive(tmp_path, content, message):
+    path = tmp_path / "data.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(helpers.InputError, match=message):
+        helpers.load_arrays(path)
+
+
+def test_more_broken_files(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, **arrays())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(helpers.InputError, match="can't be read"):
+        helpers.load_arrays(path)
+    np.savez(path, x_train=np.zeros(3))
+    with pytest.raises(helpers.InputError, match="no array y_train, x_test, y_test"):
+        helpers.load_arrays(path)
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    with pytest.raises(helpers.InputError, match=r"not an \.npz"):
+        helpers.load_arrays(tmp_path / "one.npy")
+    with pytest.raises(helpers.InputError, match="can't be read"):
+        helpers.load_arrays(tmp_path)
+
+
+def test_without_the_bundled_file_keras_is_asked(monkeypatch, tmp_path):
+    import keras
+
+    monkeypatch.setattr(helpers, "BUNDLED_DATA", tmp_path / "gone.npz")
+
+    def load_data():
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", load_data)
+    with pytest.raises(helpers.InputError, match="URL fetch failure.*--data FILE"):
+        helpers.load_arrays()
+    data = arrays()
+    pairs = (data["x_train"], data["y_train"]), (data["x_test"], data["y_test"])
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", lambda: pairs)
+    (x, _), _ = helpers.load_arrays()
+    assert x.shape == (20, 28, 28)
+
+
+def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), helpers.write_atomically(path) as temporary:
+        temporary.write_text("half of the n")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    with helpers.write_atomically(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
