@@ -1,3 +1,5 @@
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -121,6 +123,7 @@ def test_the_unsupervised_model_reloads_under_safe_mode(tmp_path, suffix):
     )
 
 
+@pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz's dot")
 def test_the_script_prints_the_values_and_writes_every_diagram(start, tmp_path):
     done = start("discriminators.py", "--out", "new/folder", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -210,7 +210,7 @@ def test_dropout_follows_the_seed(dataset):
 def test_the_classifier_learns(dataset):
     models = define_models()
     X_sup, y_sup = supervised_of(dataset)
-    make_steps(define_steps(models, dataset, n_batch=40), 0, 40)
+    make_steps(define_steps(models, dataset, n_batch=20), 0, 40)
     assert helpers.measure_accuracy(models[2], X_sup, y_sup) > 60
     assert helpers.measure_accuracy(models[2], *dataset) > 30
 
