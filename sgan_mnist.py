@@ -632,8 +632,6 @@ def run(args):
     check_options(options)
     if options["seed"] is None:
         options["seed"] = draw_seed()
-        print(f"seed={options['seed']}")
-
     dataset = load_real_samples(options["data"])
     test_dataset = load_test_samples(options["data"])
     check_batch(options["batch"], len(dataset[0]))
@@ -641,6 +639,8 @@ def run(args):
     out = args.resume
     if out is None:
         out = new_folder(args.out or dated_folder("runs", "sgan_mnist"))
+    if given.get("seed") is None:
+        print(f"seed={options['seed']}")
 
     # operations that run side by side share out their threads as it happens, and with
     # them the order of their sums: one at a time, the same seed gives the same bits

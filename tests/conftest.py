@@ -22,9 +22,9 @@ def mnist():
 
 @pytest.fixture(scope="session")
 def small_data(mnist, tmp_path_factory):
-    """An .npz file with 40 training and 10 test images of each class."""
+    """An .npz file with 20 training and 10 test images of each class."""
     (x, y), (x_test, y_test) = mnist
-    train = np.concatenate([np.flatnonzero(y == i)[:40] for i in range(10)])
+    train = np.concatenate([np.flatnonzero(y == i)[:20] for i in range(10)])
     test = np.concatenate([np.flatnonzero(y_test == i)[:10] for i in range(10)])
     path = tmp_path_factory.mktemp("small data") / "small.npz"
     np.savez(
@@ -60,7 +60,7 @@ def tiny_run(start, small_data, tmp_path_factory):
     cwd = tmp_path_factory.mktemp("a folder")
     done = start(
         "sgan_mnist.py",
-        *("--data", small_data, "--batch", 200, "--epochs", 2, "--seed", 3),
+        *("--data", small_data, "--batch", 100, "--epochs", 2, "--seed", 3),
         cwd=cwd,
     )
     assert done.returncode == 0, done.stderr
