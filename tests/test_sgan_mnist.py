@@ -10,6 +10,7 @@ from PIL import Image
 
 import discriminators
 import helpers
+import run_folder
 import sgan_mnist
 
 DESIGNS = ("stacked", "shared", "multi-output")
@@ -275,7 +276,7 @@ def test_the_files_of_a_run(tiny_run, small_data):
     assert np.bincount(y[labelled]).tolist() == [10] * 10
 
     header, rows = read_csv(run / "history.csv")
-    assert header == list(sgan_mnist.HISTORY)
+    assert header == list(run_folder.HISTORY)
     assert [row[0] for row in rows] == ["1", "2", "3", "4"]
     assert np.isfinite(np.array(rows, float)).all()
 
@@ -283,7 +284,7 @@ def test_the_files_of_a_run(tiny_run, small_data):
 def test_the_recorded_accuracies_are_those_of_the_saved_models(tiny_run, small_data):
     run, printed = tiny_run
     header, rows = read_csv(run / "accuracy.csv")
-    assert header == list(sgan_mnist.ACCURACY)
+    assert header == list(run_folder.ACCURACY)
     assert [row[:2] for row in rows] == [["1", "2"], ["2", "4"]]
     c_model = keras.saving.load_model(run / "c_model_0004.keras")
     train, test = (
@@ -321,7 +322,7 @@ def test_the_sheet_is_the_saved_generators(tiny_run, tmp_path):
 def test_a_sheet_is_grey_reversed_with_empty_cells_white(tmp_path):
     images = -np.ones((3, 28, 28, 1), np.float32)
     images[1] = 1
-    sgan_mnist.save_sheet(images, tmp_path / "sheet.png")
+    run_folder.save_sheet(images, tmp_path / "sheet.png")
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape == (112, 112)
     assert sheet[10, 10] == 255 and sheet[10, 80] == 0
@@ -384,7 +385,7 @@ def test_saved_models_predict_the_same(suffix, dataset, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run(dataset, tmp_path):
     models = define_models()
     models[0].layers[-1].bias.assign([np.nan])
-    with pytest.raises(sgan_mnist.DivergedError, match="step 1: d_loss_fake is nan"):
+    with pytest.raises(run_folder.DivergedError, match="step 1: d_loss_fake is nan"):
         sgan_mnist.train(
             *models, dataset, LATENT_DIM, 1, 8, n_labels=20, seed=1, out=tmp_path
         )

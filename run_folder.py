@@ -1,0 +1,167 @@
+"""What a run keeps in its folder and shows on the screen.
+
+Tables (history.csv, accuracy.csv), checkpoints, sheets of generated images, figures,
+and the progress line.
+"""
+
+import csv
+import datetime
+import platform
+import time
+import zipfile
+
+import numpy as np
+
+from helpers import InputError, LazyModule, write_atomically
+
+keras = LazyModule("keras")
+tf = LazyModule("tensorflow")
+figure = LazyModule("matplotlib.figure")
+Image = LazyModule("PIL.Image")
+
+HISTORY = ("step", "c_loss", "c_accuracy", "d_loss_real", "d_loss_fake", "g_loss")
+ACCURACY = (
+    "epoch",
+    "step",
+    "train_accuracy",
+    "test_accuracy",
+    "labelled_error",
+    "seconds",
+)
+
+
+class DivergedError(RuntimeError):
+    """A loss that is no longer finite."""
+
+
+def versions():
+    return {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "gpus": len(tf.config.list_physical_devices("GPU")),
+    }
+
+
+def append_rows(path, rows):
+    with open(path, "a", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def drop_rows_after(path, step):
+    """Rewrite a CSV file with a column 'step' without the rows after `step`."""
+    with open(path, newline="") as file:
+        header, *rows = csv.reader(file)
+    column = header.index("step")
+    kept = [row for row in rows if len(row) == len(header) and int(row[column]) <= step]
+    with write_atomically(path) as temporary:
+        append_rows(temporary, [header, *kept])
+
+
+def save_checkpoint(path, variables, step, seconds):
+    """Save all that the next step depends on."""
+    arrays = {f"v{i:03d}": np.asarray(value) for i, value in enumerate(variables)}
+    with write_atomically(path) as temporary:
+        np.savez(temporary, step=step, seconds=seconds, **arrays)
+
+
+def restore_checkpoint(path, variables):
+    """Load what save_checkpoint saved; return step and seconds, 0 without a file."""
+    if not path.exists():
+        return 0, 0.0
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            values = [saved[f"v{i:03d}"] for i in range(len(variables))]
+            step, seconds = int(saved["step"]), float(saved["seconds"])
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: not a whole checkpoint; start anew with another --out"
+        ) from error
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+    return step, seconds
+
+
+def save_sheet(images, path):
+    """Save images (n, 28, 28, 1) in [-1, 1] as a square sheet, grey reversed."""
+    n, height, width, _ = images.shape
+    side = int(np.ceil(np.sqrt(n)))
+    cells = np.full((side * side, height, width), -1.0, np.float32)
+    cells[:n] = images[..., 0]
+    cells = cells.reshape(side, side, height, width).transpose(0, 2, 1, 3)
+    pixels = np.rint(127.5 - 127.5 * cells.reshape(side * height, side * width))
+    sheet = Image.fromarray(pixels.astype(np.uint8))
+    with write_atomically(path) as temporary:
+        sheet.resize((2 * sheet.width, 2 * sheet.height)).save(temporary)
+
+
+def plot_history(out):
+    """Save curves.png: losses and accuracies over the run, from its CSV files."""
+    history = np.genfromtxt(out / "history.csv", delimiter=",", names=True, ndmin=1)
+    accuracy = np.genfromtxt(out / "accuracy.csv", delimiter=",", names=True, ndmin=1)
+    fig = figure.Figure(figsize=(10, 4), layout="constrained")
+    losses, accuracies = fig.subplots(1, 2)
+    for name in HISTORY[1:]:
+        if name != "c_accuracy":
+            losses.plot(history["step"], history[name], lw=0.5, label=name)
+    losses.set(xlabel="step", ylabel="loss of one batch", yscale="log")
+    for name in ("train_accuracy", "test_accuracy"):
+        accuracies.plot(accuracy["step"], accuracy[name], "o-", ms=3, label=name)
+    accuracies.set(xlabel="step", ylabel="accuracy, %")
+    for axes in (losses, accuracies):
+        axes.legend()
+        axes.grid(alpha=0.3)
+    with write_atomically(out / "curves.png") as path:
+        fig.savefig(path, dpi=120)
+
+
+def save_animation(out):
+    """Save animation.gif: the run's sheets in the order of their steps."""
+    paths = sorted(
+        out.glob("generated_plot_*.png"), key=lambda path: int(path.stem.split("_")[-1])
+    )
+    frames = [Image.open(path) for path in paths]
+    with write_atomically(out / "animation.gif") as path:
+        frames[0].save(
+            path, save_all=True, append_images=frames[1:], duration=500, loop=0
+        )
+
+
+class Progress:
+    """Shows each step's five figures: a line a step, or one line kept up to date."""
+
+    def __init__(self, first_step, last_step, verbose):
+        self._first, self._last, self._verbose = first_step, last_step, verbose
+        self._started = time.perf_counter()
+
+    def show(self, step, figures):
+        c_loss, c_acc, d_loss1, d_loss2, g_loss = figures
+        line = (
+            f"c[{c_loss:.3f},{100 * c_acc:.0f}], "
+            f"d[{d_loss1:.3f},{d_loss2:.3f}], g[{g_loss:.3f}]"
+        )
+        if self._verbose == 2:
+            print(f">{step}, {line}", flush=True)
+        elif self._verbose == 1:
+            done = step * 20 // self._last
+            bar = "#" * done + "." * (20 - done)
+            per_step = (time.perf_counter() - self._started) / (step - self._first)
+            left = datetime.timedelta(seconds=round(per_step * (self._last - step)))
+            text = f">{step}/{self._last} [{bar}] {line}, {left} left"
+            print(f"\r{text:<79}", end="", flush=True)
+
+    def end_line(self):
+        if self._verbose == 1:
+            print()
+
+
+def check_finite(step, figures):
+    """Raise DivergedError where a figure of this step is not finite."""
+    for name, value in zip(HISTORY[1:], figures, strict=True):
+        if not np.isfinite(value):
+            raise DivergedError(
+                f"step {step}: {name} is {value}; stopped, with what was saved kept. "
+                "Try another --seed"
+            )
