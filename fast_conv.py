@@ -52,7 +52,9 @@ def _convolve(x, kernel):
     pixels = tf.reshape(x, (-1, c))
 
     maps = tf.matmul(tf.reshape(kernel, (kh * kw, c)), pixels, transpose_b=True)
-    maps = tf.reshape(maps, (kh * kw, n, h, w))
+    # summed in at least float32, as the library does
+    wide = tf.float64 if x.dtype == tf.float64 else tf.float32
+    maps = tf.cast(tf.reshape(maps, (kh * kw, n, h, w)), wide)
     maps = tf.pad(maps, ((0, 0), (0, 0), *border))
     y = tf.add_n([maps[k, :, i : i + h, j : j + w] for k, (i, j) in enumerate(places)])
 

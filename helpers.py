@@ -47,6 +47,14 @@ class OneLineParser(argparse.ArgumentParser):
 class InputError(ValueError):
     """An input that can't be used; its text names input, problem and remedy."""
 
+    status = 2
+
+
+class RunError(RuntimeError):
+    """Work that can't go on; what it had saved is kept."""
+
+    status = 1
+
 
 def load_arrays(data=None):
     """Read and check the data set.
@@ -142,29 +150,32 @@ def _check_arrays(name, part, x, y):
 
 
 def scale_images(x):
-    """uint8 (n, 28, 28) in [0, 255] -> float32 (n, 28, 28, 1) in [-1, 1]."""
-    scaled = x[..., np.newaxis].astype(np.float32)
+    """uint8 in [0, 255] -> float32 in [-1, 1]; (n, h, w) becomes (n, h, w, 1)."""
+    if x.ndim == 3:
+        x = x[..., np.newaxis]
+    scaled = x.astype(np.float32)
     scaled -= 127.5
     scaled /= 127.5
     return scaled
 
 
-def load_real_samples(data=None):
+def load_real_samples(data=None, *, scale=True):
     """Return [X, y], the training images and labels, and print both shapes.
 
-    X: float32 (60000, 28, 28, 1) in [-1, 1]; y: int64 (60000,).
+    X: float32 (60000, 28, 28, 1) in [-1, 1], or with scale=False uint8 in [0, 255],
+    a quarter of the memory; y: int64 (60000,).
     data and the errors raised: as in load_arrays.
     """
     (x, y), _ = load_arrays(data)
-    X = scale_images(x)
+    X = scale_images(x) if scale else x[..., np.newaxis]
     print(X.shape, y.shape)
     return [X, y]
 
 
-def load_test_samples(data=None):
+def load_test_samples(data=None, *, scale=True):
     """Return [X, y], the test images and labels, as load_real_samples does."""
     _, (x, y) = load_arrays(data)
-    return [scale_images(x), y]
+    return [scale_images(x) if scale else x[..., np.newaxis], y]
 
 
 def check_supervised(y, n_samples, n_classes=N_CLASSES):
@@ -240,10 +251,18 @@ def generate_fake_samples(generator, latent_dim, n_samples, rng=None):
 def class_probabilities(c_model, X):
     """Return the probabilities of the ten classes, float32 (n, 10).
 
+    X: (n, 28, 28, 1), float32 in [-1, 1] or uint8 in [0, 255].
     The class 'unknown' of a multi-output discriminator, an eleventh output, is left
     out: the largest of the ten is the answer to 'if it is a digit, which?'.
     """
-    return c_model.predict(X, batch_size=500, verbose=0)[:, :N_CLASSES]
+    probabilities = np.empty((len(X), N_CLASSES), np.float32)
+    for first in range(0, len(X), 500):
+        batch = X[first : first + 500]
+        if batch.dtype == np.uint8:
+            batch = scale_images(batch)
+        output = c_model.predict_on_batch(batch)
+        probabilities[first : first + 500] = output[:, :N_CLASSES]
+    return probabilities
 
 
 def measure_accuracy(c_model, X, y):
@@ -306,10 +325,14 @@ def write_atomically(path):
 
 
 def run_script(name, work):
-    """Call work() and return the exit status, 0; 2 after a line for an InputError."""
+    """Call work() and return the exit status.
+
+    That is 0, or after a line on stderr: 2 for an InputError, 1 for a RunError, 130
+    for Ctrl-C.
+    """
     try:
         work()
-    except InputError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
+    except (InputError, RunError, KeyboardInterrupt) as error:
+        print(f"{name}: {str(error) or 'interrupted'}", file=sys.stderr)
+        return getattr(error, "status", 130)
     return 0

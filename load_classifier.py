@@ -249,7 +249,9 @@ def run(args):
     if args.report:
         out = new_folder(args.out or dated_folder("reports", "load_classifier"))
     for name, (x, y) in (("Train", train), ("Test", test)):
-        print(f"{name} Accuracy: {measure_accuracy(c_model, scale_images(x), y):.3f}%")
+        print(
+            f"{name} Accuracy: {measure_accuracy(c_model, x[..., np.newaxis], y):.3f}%"
+        )
     if args.report:
         write_report(c_model, scale_images(test[0]), test[1], out)
 

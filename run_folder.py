@@ -1,18 +1,18 @@
 """What a run keeps in its folder and shows on the screen.
 
-Tables (history.csv, accuracy.csv), checkpoints, sheets of generated images, figures,
-and the progress line.
+Tables (history.csv, accuracy.csv), sheets of generated images, figures, and the
+progress line.
 """
 
+import contextlib
 import csv
 import datetime
 import platform
 import time
-import zipfile
 
 import numpy as np
 
-from helpers import InputError, LazyModule, write_atomically
+from helpers import LazyModule, RunError, write_atomically
 
 keras = LazyModule("keras")
 tf = LazyModule("tensorflow")
@@ -30,8 +30,20 @@ ACCURACY = (
 )
 
 
-class DivergedError(RuntimeError):
+class DivergedError(RunError):
     """A loss that is no longer finite."""
+
+
+@contextlib.contextmanager
+def writing_to(out):
+    """Turn the failure to write a file, as on a full disk, into a RunError."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{out}: can't be written ({error.strerror or error}); what was saved is "
+            "kept. Make room, then go on with --resume"
+        ) from error
 
 
 def versions():
@@ -50,38 +62,14 @@ def append_rows(path, rows):
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-def drop_rows_after(path, step):
-    """Rewrite a CSV file with a column 'step' without the rows after `step`."""
-    with open(path, newline="") as file:
-        header, *rows = csv.reader(file)
-    column = header.index("step")
-    kept = [row for row in rows if len(row) == len(header) and int(row[column]) <= step]
+def write_rows(path, rows):
     with write_atomically(path) as temporary:
-        append_rows(temporary, [header, *kept])
+        append_rows(temporary, rows)
 
 
-def save_checkpoint(path, variables, step, seconds):
-    """Save all that the next step depends on."""
-    arrays = {f"v{i:03d}": np.asarray(value) for i, value in enumerate(variables)}
-    with write_atomically(path) as temporary:
-        np.savez(temporary, step=step, seconds=seconds, **arrays)
-
-
-def restore_checkpoint(path, variables):
-    """Load what save_checkpoint saved; return step and seconds, 0 without a file."""
-    if not path.exists():
-        return 0, 0.0
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            values = [saved[f"v{i:03d}"] for i in range(len(variables))]
-            step, seconds = int(saved["step"]), float(saved["seconds"])
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: not a whole checkpoint; start anew with another --out"
-        ) from error
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-    return step, seconds
+def history_row(step, figures):
+    """Return a step's row for history.csv; 9 digits tell a float32 exactly."""
+    return (step, *(f"{value:.9g}" for value in figures))
 
 
 def save_sheet(images, path):

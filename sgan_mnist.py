@@ -9,13 +9,30 @@ One network is the classifier and the GAN's discriminator. It learns the classes
 a few labelled images, and from many unlabelled ones what a digit looks like.
 """
 
+import hashlib
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
+from checkpoints import (
+    Interrupted,
+    locked,
+    noted_signals,
+    remove_partials,
+    restore_newest,
+    save_checkpoint,
+)
+from devices import (
+    JIT,
+    PRECISIONS,
+    choose_jit,
+    choose_precision,
+    prepare_tensorflow,
+)
 from helpers import (
     N_CLASSES,
     InputError,
@@ -29,23 +46,23 @@ from helpers import (
     measure_accuracy,
     new_folder,
     run_script,
+    scale_images,
     select_supervised_indices,
     write_atomically,
 )
 from run_folder import (
     ACCURACY,
     HISTORY,
-    DivergedError,
     Progress,
     append_rows,
     check_finite,
-    drop_rows_after,
+    history_row,
     plot_history,
-    restore_checkpoint,
     save_animation,
-    save_checkpoint,
     save_sheet,
     versions,
+    write_rows,
+    writing_to,
 )
 
 keras = LazyModule("keras")
@@ -53,6 +70,8 @@ layers = LazyModule("keras.layers")
 tf = LazyModule("tensorflow")
 discriminators = LazyModule("discriminators")
 fast_conv = LazyModule("fast_conv")
+
+CHECKPOINT_SECONDS = 120
 
 
 def define_discriminator(in_shape=(28, 28, 1), n_classes=10, *, design="stacked"):
@@ -75,17 +94,21 @@ def define_discriminator(in_shape=(28, 28, 1), n_classes=10, *, design="stacked"
     return d_model, c_model
 
 
-def define_generator(latent_dim):
-    """Return the generator: (n, latent_dim) -> images (n, 28, 28, 1) in [-1, 1]."""
+def define_generator(latent_dim, *, image_shape=(28, 28, 1)):
+    """Return the generator: (n, latent_dim) -> images (n, *image_shape) in [-1, 1].
+
+    image_shape: height and width must be multiples of 4.
+    """
+    rows, columns, channels = image_shape[0] // 4, image_shape[1] // 4, image_shape[2]
     in_lat = keras.Input(shape=(latent_dim,))
-    gen = layers.Dense(128 * 7 * 7)(in_lat)
+    gen = layers.Dense(128 * rows * columns)(in_lat)
     gen = layers.LeakyReLU(negative_slope=0.2)(gen)
-    gen = layers.Reshape((7, 7, 128))(gen)
+    gen = layers.Reshape((rows, columns, 128))(gen)
     # 7x7 -> 14x14 -> 28x28
     for _ in range(2):
         gen = layers.Conv2DTranspose(128, (4, 4), strides=(2, 2), padding="same")(gen)
         gen = layers.LeakyReLU(negative_slope=0.2)(gen)
-    out_layer = layers.Conv2D(1, (7, 7), activation="tanh", padding="same")(gen)
+    out_layer = layers.Conv2D(channels, (7, 7), activation="tanh", padding="same")(gen)
     return keras.Model(in_lat, out_layer)
 
 
@@ -116,20 +139,39 @@ def define_gan(g_model, d_model):
 
 
 def define_train_steps(
-    g_model, d_model, c_model, gan_model, dataset, supervised, latent_dim, n_batch, seed
+    g_model,
+    d_model,
+    c_model,
+    gan_model,
+    dataset,
+    supervised,
+    latent_dim,
+    n_batch,
+    seed,
+    *,
+    jit=False,
 ):
     """Return train_steps(first, n), which makes n training steps in one graph.
 
+    dataset, supervised: [X, y], X as float32 in [-1, 1] or as uint8 in [0, 255].
+    jit: compile the step with XLA.
     first: int32, the number of steps already made; n: int32. Returns float32 (n, 5):
     each step's c loss and accuracy, d loss on real and on generated images, g loss.
     Every random number follows from seed and the step's number.
     """
     half_batch = n_batch // 2
-    X = tf.constant(dataset[0])
-    X_sup, y_sup = tf.constant(supervised[0]), tf.constant(supervised[1])
+    X, X_sup, y_sup = map(tf.constant, (dataset[0], *supervised))
+    # a table, since TensorFlow may round a division by a constant otherwise
+    levels = tf.constant(scale_images(np.arange(256, dtype=np.uint8)))
     dropouts = [layer for layer in d_model.layers if isinstance(layer, layers.Dropout)]
     class_loss = keras.losses.SparseCategoricalCrossentropy()
     binary_loss = keras.losses.BinaryCrossentropy()
+
+    def take(X, chosen):
+        images = tf.gather(X, chosen)
+        if images.dtype != tf.uint8:
+            return images
+        return tf.gather(levels, tf.cast(images, tf.int32))
 
     def discriminate(X, target):
         outputs = d_model(X, training=True)
@@ -142,7 +184,9 @@ def define_train_steps(
 
     def update(network, optimizer, tape, loss):
         weights = network.trainable_variables
-        optimizer.apply(tape.gradient(loss, weights), weights)
+        # in float16 the optimizer scales the loss, and the gradients back
+        scale = optimizer.scale_loss(tf.ones(()))
+        optimizer.apply(tape.gradient(loss, weights, scale), weights)
 
     for network, model in (
         (c_model, c_model),
@@ -151,6 +195,7 @@ def define_train_steps(
     ):
         model.optimizer.build(network.trainable_variables)
 
+    @tf.function(jit_compile=jit)
     def train_step(step):
         # a step owns eight numbers: four for the draws below, four for dropout
         seeds = [tf.stack([seed, 8 * step + i]) for i in range(4)]
@@ -163,7 +208,7 @@ def define_train_steps(
         )
         with tf.GradientTape() as tape:
             y = tf.gather(y_sup, chosen)
-            y_pred = c_model(tf.gather(X_sup, chosen), training=True)
+            y_pred = c_model(take(X_sup, chosen), training=True)
             c_loss = class_loss(y, y_pred)
         update(c_model, c_model.optimizer, tape, c_loss)
         c_acc = tf.reduce_mean(keras.metrics.sparse_categorical_accuracy(y, y_pred))
@@ -173,7 +218,7 @@ def define_train_steps(
             (half_batch,), seeds[1], 0, len(dataset[0]), tf.int32
         )
         with tf.GradientTape() as tape:
-            d_loss_real = discriminate(tf.gather(X, chosen), 1.0)
+            d_loss_real = discriminate(take(X, chosen), 1.0)
         update(d_model, d_model.optimizer, tape, d_loss_real)
 
         # (3) Update d: minimise -log(1 - D(G(z))) on generated images
@@ -220,19 +265,22 @@ def train(
     file_format="keras",
     options=None,
     resume=False,
+    jit=False,
 ):
     """Train the four models on [X, y] and fill a run's folder; return its path.
 
-    n_labels images are labelled, n_labels / 10 of each class; the other labels only
-    measure accuracy. Half a batch is labelled, half is unlabelled.
+    X: float32 in [-1, 1] or uint8 in [0, 255]. n_labels images are labelled,
+    n_labels / 10 of each class; the other labels only measure accuracy. Half a batch
+    is labelled, half is unlabelled.
     test_dataset: [X, y] on which accuracy is measured too. seed: 0 to 2**31 - 1;
     None draws one. out: the folder, None for runs/<date>-<time>-sgan_mnist.
     max_steps: end earlier. verbose: 0, 1 (one line updated in place) or 2 (a line a
     step). file_format: 'keras' or 'h5'. options: recorded in settings.json.
-    resume: go on from the checkpoint in `out`.
+    resume: go on from the newest checkpoint in `out`. jit: compile with XLA.
 
-    Raises InputError for what can't be used, DivergedError for a loss that is not
-    finite.
+    Raises InputError for what can't be used, RunError where the run can't go on (a
+    loss that is not finite, a full disk), Interrupted after Ctrl-C or SIGTERM, when
+    the step is finished and saved.
     """
     X, y = dataset
     check_batch(n_batch, len(X))
@@ -262,69 +310,119 @@ def train(
         latent_dim,
         n_batch,
         seed,
+        jit=jit,
     )
     state = [*d_model.variables, *c_model.variables, *g_model.variables]
     for model in (c_model, d_model, gan_model):
         state += model.optimizer.variables
-    step, seconds = 0, 0.0
-    if resume:
-        out = Path(out)
-        step, seconds = restore_checkpoint(out / "checkpoint.npz", state)
-        for name in ("history.csv", "accuracy.csv"):
-            drop_rows_after(out / name, step)
-    else:
-        out = new_folder(out or dated_folder("runs", "sgan_mnist"))
-        settings = {
-            "options": options or {},
-            "seed": seed,
-            "versions": versions(),
-            "labelled_images": labelled.tolist(),
-        }
+    settings = {
+        "options": options or {},
+        "seed": seed,
+        "versions": versions(),
+        "data_sha256": hashlib.sha256(np.ascontiguousarray(X)).hexdigest(),
+        "labelled_images": labelled.tolist(),
+    }
+
+    out = Path(out or dated_folder("runs", "sgan_mnist"))
+    if not resume:
+        new_folder(out)
+    signals = []
+    with locked(out), noted_signals(signals.append), writing_to(out):
+        if resume:
+            step, history, accuracy, seconds = resume_run(out, state, settings)
+        else:
+            new_folder(out)  # again, since another run may have been quicker
+            step, history, accuracy, seconds = 0, [], [], 0.0
         with write_atomically(out / "settings.json") as path:
             path.write_text(json.dumps(settings, indent=1) + "\n")
-        append_rows(out / "history.csv", [HISTORY])
-        append_rows(out / "accuracy.csv", [ACCURACY])
-    started = time.perf_counter() - seconds
-
-    # a GPU idles between calls, a CPU does not
-    steps_per_call = 50 if tf.config.list_logical_devices("GPU") else 1
-    last_step = min(n_steps, max_steps or n_steps)
-    progress = Progress(step, last_step, verbose)
-    while step < last_step:
-        epoch_end = (step // bat_per_epo + 1) * bat_per_epo
-        n = min(steps_per_call, epoch_end - step, last_step - step)
-        figures = train_steps(tf.constant(step), tf.constant(n)).numpy()
-        rows = list(enumerate(figures, step + 1))
-        append_rows(
+        write_rows(
             out / "history.csv",
-            [(i, *(f"{value:.9g}" for value in row)) for i, row in rows],
+            [HISTORY, *(history_row(i, row) for i, row in enumerate(history, 1))],
         )
-        for i, row in rows:
-            progress.show(i, row)
-            check_finite(i, row)
-        step += n
-        if step in (epoch_end, last_step):
-            progress.end_line()
-            accuracies = summarize_performance(
-                step,
-                g_model,
-                c_model,
-                latent_dim,
-                dataset,
-                out=out,
-                sheet_points=sheet_points,
-                test_dataset=test_dataset,
-                supervised=supervised,
-                file_format=file_format,
-                verbose=verbose,
-            )
-            seconds = time.perf_counter() - started
-            row = (f"{step / bat_per_epo:g}", step, *accuracies, f"{seconds:.1f}")
-            append_rows(out / "accuracy.csv", [row])
-            save_checkpoint(out / "checkpoint.npz", state, step, seconds)
-    plot_history(out)
-    save_animation(out)
+        write_rows(out / "accuracy.csv", [ACCURACY, *accuracy])
+        started = time.perf_counter() - seconds
+        saved = time.perf_counter()
+
+        # a GPU idles between calls, a CPU does not
+        steps_per_call = 50 if tf.config.list_logical_devices("GPU") else 1
+        last_step = min(n_steps, max_steps or n_steps)
+        progress = Progress(step, last_step, verbose)
+        while step < last_step:
+            epoch_end = (step // bat_per_epo + 1) * bat_per_epo
+            n = min(steps_per_call, epoch_end - step, last_step - step)
+            figures = train_steps(tf.constant(step), tf.constant(n)).numpy()
+            history.extend(figures)
+            rows = list(enumerate(figures, step + 1))
+            append_rows(out / "history.csv", [history_row(i, row) for i, row in rows])
+            for i, row in rows:
+                progress.show(i, row)
+                check_finite(i, row)
+            step += n
+            evaluate = step in (epoch_end, last_step)
+            if evaluate:
+                progress.end_line()
+                accuracies = summarize_performance(
+                    step,
+                    g_model,
+                    c_model,
+                    latent_dim,
+                    dataset,
+                    out=out,
+                    sheet_points=sheet_points,
+                    test_dataset=test_dataset,
+                    supervised=supervised,
+                    file_format=file_format,
+                    verbose=verbose,
+                )
+                epoch = f"{step / bat_per_epo:g}"
+                elapsed = f"{time.perf_counter() - started:.1f}"
+                accuracy.append([epoch, str(step), *accuracies, elapsed])
+                append_rows(out / "accuracy.csv", accuracy[-1:])
+            if evaluate or signals or time.perf_counter() - saved > CHECKPOINT_SECONDS:
+                record = {
+                    "settings": settings,
+                    "seconds": time.perf_counter() - started,
+                    "accuracy": accuracy,
+                    "history": np.array(history, np.float32),
+                }
+                save_checkpoint(out, state, step, record)
+                saved = time.perf_counter()
+            if signals and step < last_step:
+                progress.end_line()
+                command = f"--resume {shlex.quote(str(out))}"
+                raise Interrupted(
+                    signals[0], f"saved after step {step}; go on with {command}"
+                )
+        plot_history(out)
+        save_animation(out)
     return out
+
+
+def resume_run(out, state, settings):
+    """Restore the variables in `state` from the newest whole checkpoint in `out`.
+
+    Returns step, history (list of (5,) arrays), accuracy (rows) and seconds so far.
+    Raises InputError where the checkpoint belongs to a run with other settings.
+    """
+    remove_partials(out)
+    step, record = restore_newest(out, state)
+    if record is None:
+        return 0, [], [], 0.0
+    for name in ("seed", "data_sha256", "labelled_images"):
+        if record["settings"][name] != settings[name]:
+            raise InputError(
+                f"{out}: was started with another {name}; resume it with the same data "
+                "and settings"
+            )
+    before, now = record["settings"]["versions"], settings["versions"]
+    changed = [name for name in now if now[name] != before.get(name)]
+    if changed:
+        print(
+            f"{out}: was started with another version of {', '.join(changed)}: the "
+            "bits may differ from an uninterrupted run's",
+            file=sys.stderr,
+        )
+    return step, list(record["history"]), record["accuracy"], record["seconds"]
 
 
 def summarize_performance(
@@ -399,6 +497,7 @@ DEFAULTS = {
     "data": None,
     "discriminator": "stacked",
     "precision": "float32",
+    "jit": "auto",
     "max_steps": None,
     "format": "keras",
 }
@@ -423,8 +522,14 @@ def parse_arguments(argv):
     )
     add(
         "--precision",
-        choices=("float32", "mixed_bfloat16"),
-        help="mixed_bfloat16: faster where the processor has it (default: float32)",
+        choices=PRECISIONS,
+        help="the mixed ones are faster where the processor has them; auto: "
+        "mixed_bfloat16 where it has that, else float32 (default: float32)",
+    )
+    add(
+        "--jit",
+        choices=JIT,
+        help="compile the step with XLA; auto: on a GPU only (default: auto)",
     )
     add("--max-steps", type=int, metavar="N", help="stop after N steps")
     add(
@@ -485,6 +590,10 @@ def saved_options(folder, given):
 def run(args):
     given = {name: vars(args)[name] for name in DEFAULTS}
     given = {name: value for name, value in given.items() if value is not None}
+    if "data" in given:
+        given["data"] = str(Path(given["data"]).resolve())
+    if given.get("precision") == "auto":
+        given["precision"] = choose_precision("auto")
     if args.resume is None:
         options = {**DEFAULTS, **given}
     elif args.out is None:
@@ -494,8 +603,9 @@ def run(args):
     check_options(options)
     if options["seed"] is None:
         options["seed"] = draw_seed()
-    dataset = load_real_samples(options["data"])
-    test_dataset = load_test_samples(options["data"])
+    data = args.data or options["data"]
+    dataset = load_real_samples(data, scale=False)
+    test_dataset = load_test_samples(data, scale=False)
     check_batch(options["batch"], len(dataset[0]))
     check_supervised(dataset[1], options["labels"])
     out = args.resume
@@ -504,13 +614,7 @@ def run(args):
     if given.get("seed") is None:
         print(f"seed={options['seed']}")
 
-    # operations that run side by side share out their threads as it happens, and with
-    # them the order of their sums: one at a time, the same seed gives the same bits
-    if tf.config.threading.get_inter_op_parallelism_threads() != 1:
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    # TensorFlow's fusing of operations fails on this graph, with a line on stderr
-    tf.config.optimizer.set_experimental_options({"remapping": False})
-    keras.config.set_dtype_policy(options["precision"])
+    prepare_tensorflow(options["precision"])
     keras.utils.set_random_seed(options["seed"])
     d_model, c_model = define_discriminator(design=options["discriminator"])
     g_model = define_generator(options["latent_dim"])
@@ -536,17 +640,13 @@ def run(args):
         file_format=options["format"],
         options=options,
         resume=args.resume is not None,
+        jit=choose_jit(options["jit"]),
     )
     print(f"The run is in {out}")
 
 
 def main(argv=None):
-    args = parse_arguments(argv)
-    try:
-        return run_script("sgan_mnist.py", lambda: run(args))
-    except DivergedError as error:
-        print(f"sgan_mnist.py: {error}", file=sys.stderr)
-        return 1
+    return run_script("sgan_mnist.py", lambda: run(parse_arguments(argv)))
 
 
 if __name__ == "__main__":

@@ -260,7 +260,7 @@ def test_the_files_of_a_run(tiny_run, small_data):
         "settings.json",
         "history.csv",
         "accuracy.csv",
-        "checkpoint.npz",
+        *(f"checkpoint-00000{step}.npz" for step in (2, 4)),
         "curves.png",
         "animation.gif",
         *(f"generated_plot_{step}.png" for step in ("0002", "0004")),
@@ -329,26 +329,17 @@ def test_a_sheet_is_grey_reversed_with_empty_cells_white(tmp_path):
     assert sheet[80, 10] == 255 and sheet[80, 80] == 255
 
 
-def test_same_seed_same_bits_and_resumed_is_uninterrupted(
-    tiny_run, small_data, tmp_path, capsys
-):
+def test_same_seed_same_bits(tiny_run, small_data, tmp_path):
     run, _ = tiny_run
     options = ["--data", small_data, "--batch", 100, "--epochs", 2, "--seed", 3]
-    cut = [*options, "--max-steps", 3, "--out", tmp_path / "run"]
-    assert sgan_mnist.main([str(option) for option in cut]) == 0
-    # rows that came after the checkpoint
-    with open(tmp_path / "run" / "history.csv", "a") as file:
-        file.write("4,1,1,1,1,1\n5,1")
-    assert sgan_mnist.main(["--resume", str(tmp_path / "run")]) == 0
+    options += ["--out", tmp_path / "run"]
+    assert sgan_mnist.main([str(option) for option in options]) == 0
     for name in ("history.csv", "generated_plot_0004.png"):
         assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes()
     for name in ("c_model_0004.keras", "g_model_0004.keras"):
-        resumed = keras.saving.load_model(tmp_path / "run" / name).weights
-        whole = keras.saving.load_model(run / name).weights
-        assert not any(moved(values(whole), resumed))
-    capsys.readouterr()
-    assert sgan_mnist.main(["--resume", str(tmp_path / "run"), "--batch", "50"]) == 2
-    assert "batch 100, not 50" in capsys.readouterr().err
+        again = keras.saving.load_model(tmp_path / "run" / name).weights
+        first = keras.saving.load_model(run / name).weights
+        assert not any(moved(values(first), again))
 
 
 @pytest.mark.parametrize("design", ["shared", "multi-output"])
