@@ -16,11 +16,25 @@ import shutil
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
-from keras import layers
 
 from helpers import OneLineParser, run_script, writable_folder, write_atomically
+
+
+def parse_arguments(argv=None):
+    parser = OneLineParser(
+        description="Summarise and draw four designs of a discriminator.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--out", default=".", help="folder of the diagrams")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse_arguments()  # --help need not wait for TensorFlow
+
+import keras  # noqa: E402
+from keras import layers  # noqa: E402
 
 
 def adam():
@@ -182,12 +196,7 @@ def run(args):
 
 
 def main(argv=None):
-    parser = OneLineParser(
-        description="Summarise and draw four designs of a discriminator.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--out", default=".", help="folder of the diagrams")
-    args = parser.parse_args(argv)
+    args = parse_arguments(argv)
     return run_script("discriminators.py", lambda: run(args))
 
 

@@ -184,3 +184,29 @@ def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path):
     with helpers.write_atomically(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["sgan_mnist.py", "load_classifier.py", "discriminators.py", "upsampling_demo.py"],
+)
+def test_help_does_not_wait_for_tensorflow(script, start, tmp_path):
+    for name in ("tensorflow", "keras"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError")
+    done = start(script, "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0 and "--out" in done.stdout
+
+
+def test_images_of_bytes_are_scaled_as_float_images_are(mnist):
+    (x, _), _ = mnist
+    x = x[:1001, :, :, np.newaxis]
+
+    class Model:
+        def predict_on_batch(self, batch):
+            assert batch.dtype == np.float32 and len(batch) <= 500
+            return batch.reshape(len(batch), -1)[:, 300:311]
+
+    expected = helpers.scale_images(x).reshape(1001, -1)[:, 300:310]
+    for images in (x, helpers.scale_images(x)):
+        probabilities = helpers.class_probabilities(Model(), images)
+        np.testing.assert_array_equal(probabilities, expected)

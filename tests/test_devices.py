@@ -1,0 +1,58 @@
+import sys
+
+import pytest
+
+import devices
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ({"avx2"}, "float32"),
+        ({"avx512_bf16"}, "mixed_bfloat16"),
+        ({"amx_bf16"}, "mixed_bfloat16"),
+        ({"asimd", "bf16"}, "mixed_bfloat16"),
+    ],
+)
+def test_auto_takes_bfloat16_where_the_cpu_has_it(flags, precision, monkeypatch):
+    monkeypatch.setattr(devices, "cpu_flags", lambda: flags)
+    assert devices.choose_precision("auto") == precision
+    for given in devices.PRECISIONS[:3]:
+        assert devices.choose_precision(given) == given
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ([(8, 0)], "mixed_bfloat16"),
+        ([(9, 0), (7, 5)], "float32"),
+        ([None], "float32"),
+    ],
+)
+def test_auto_takes_bfloat16_where_all_gpus_have_it(
+    capabilities, precision, monkeypatch
+):
+    class Config:
+        @staticmethod
+        def list_physical_devices(kind):
+            return capabilities
+
+        class experimental:
+            @staticmethod
+            def get_device_details(gpu):
+                return {"compute_capability": gpu} if gpu else {}
+
+    monkeypatch.setattr(devices, "tf", type("tf", (), {"config": Config}))
+    monkeypatch.setattr(devices, "cpu_flags", lambda: {"avx512_bf16"})
+    assert devices.choose_precision("auto") == precision
+    assert devices.choose_jit("auto")
+
+
+def test_jit_is_off_on_a_cpu_unless_asked_for():
+    assert not devices.choose_jit("auto") and not devices.choose_jit("off")
+    assert devices.choose_jit("on")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo")
+def test_the_flags_of_this_cpu():
+    assert {"sse2", "asimd"} & devices.cpu_flags()
