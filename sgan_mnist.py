@@ -195,43 +195,48 @@ def define_train_steps(
     ):
         model.optimizer.build(network.trainable_variables)
 
-    @tf.function(jit_compile=jit)
-    def train_step(step):
-        # a step owns eight numbers: four for the draws below, four for dropout
+    def draw(step):
+        # a step owns eight numbers: four for these draws, four for dropout
         seeds = [tf.stack([seed, 8 * step + i]) for i in range(4)]
+        labelled, unlabelled = (
+            tf.random.stateless_uniform((half_batch,), seeds[i], 0, n, tf.int32)
+            for i, n in enumerate((len(supervised[0]), len(dataset[0])))
+        )
+        return (
+            take(X_sup, labelled),
+            tf.gather(y_sup, labelled),
+            take(X, unlabelled),
+            tf.random.stateless_normal((half_batch, latent_dim), seeds[2]),
+            tf.random.stateless_normal((n_batch, latent_dim), seeds[3]),
+        )
+
+    # XLA has other normal numbers: batches are drawn outside it, the same for both
+    @tf.function(jit_compile=jit)
+    def train_step(step, X_labelled, y, X_real, z_fake, z_gan):
         for dropout in dropouts:
             dropout.seed_generator.state.assign(tf.stack([seed, 8 * step + 4]))
 
         # (1) Update c: minimise -log p(y|x) on labelled images
-        chosen = tf.random.stateless_uniform(
-            (half_batch,), seeds[0], 0, len(supervised[0]), tf.int32
-        )
         with tf.GradientTape() as tape:
-            y = tf.gather(y_sup, chosen)
-            y_pred = c_model(take(X_sup, chosen), training=True)
+            y_pred = c_model(X_labelled, training=True)
             c_loss = class_loss(y, y_pred)
         update(c_model, c_model.optimizer, tape, c_loss)
         c_acc = tf.reduce_mean(keras.metrics.sparse_categorical_accuracy(y, y_pred))
 
         # (2) Update d: minimise -log D(x) on real images, labelled or not
-        chosen = tf.random.stateless_uniform(
-            (half_batch,), seeds[1], 0, len(dataset[0]), tf.int32
-        )
         with tf.GradientTape() as tape:
-            d_loss_real = discriminate(take(X, chosen), 1.0)
+            d_loss_real = discriminate(X_real, 1.0)
         update(d_model, d_model.optimizer, tape, d_loss_real)
 
         # (3) Update d: minimise -log(1 - D(G(z))) on generated images
-        z = tf.random.stateless_normal((half_batch, latent_dim), seeds[2])
-        X_fake = g_model(z, training=True)
+        X_fake = g_model(z_fake, training=True)
         with tf.GradientTape() as tape:
             d_loss_fake = discriminate(X_fake, 0.0)
         update(d_model, d_model.optimizer, tape, d_loss_fake)
 
         # (4) Update g alone: minimise -log D(G(z))
-        z = tf.random.stateless_normal((n_batch, latent_dim), seeds[3])
         with tf.GradientTape() as tape:
-            g_loss = binary_loss(tf.ones((n_batch, 1)), gan_model(z, training=True))
+            g_loss = binary_loss(tf.ones((n_batch, 1)), gan_model(z_gan, training=True))
         update(g_model, gan_model.optimizer, tape, g_loss)
 
         return tf.stack([c_loss, c_acc, d_loss_real, d_loss_fake, g_loss])
@@ -240,7 +245,8 @@ def define_train_steps(
     def train_steps(first, n):
         figures = tf.TensorArray(tf.float32, size=n, element_shape=(5,))
         for i in tf.range(n):
-            figures = figures.write(i, train_step(first + i))
+            step = first + i
+            figures = figures.write(i, train_step(step, *draw(step)))
         return figures.stack()
 
     return train_steps
@@ -461,7 +467,10 @@ def summarize_performance(
     c_name = f"c_model_{step:04d}.{file_format}"
     for model, name in ((g_model, g_name), (c_model, c_name)):
         with write_atomically(out / name) as path:
-            model.save(path)
+            try:
+                model.save(path)
+            except RuntimeError as error:  # h5py's, where the disk is full
+                raise OSError(" ".join(str(error).split())) from error
     if verbose:
         print(f"Classifier Accuracy: {train_acc:.3f}%")
         print(f">Saved: {plot_name}, {g_name}, and {c_name}", flush=True)

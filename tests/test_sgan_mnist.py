@@ -147,10 +147,10 @@ def test_the_compiled_step_equals_four_separate_updates(design, variant, dataset
     models = define_models(design)
     g_model, d_model, c_model, gan_model = references = define_models(design)
     if variant != "plain":
-        # Adam divides each gradient by its size: where that is next to nothing the
-        # default epsilon makes a whole step of a rounding error
+        # Adam divides each gradient by its size: with the default epsilon a rounding
+        # error becomes a whole step where that size is next to nothing
         for model in (*models[1:], *references[1:]):
-            model.optimizer.epsilon = 1e-4
+            model.optimizer.epsilon = 3e-3
     if variant == "fast convolution":
         fast_conv.accelerate(models[0])
     for d in (models[1], d_model):
@@ -184,7 +184,7 @@ def test_the_compiled_step_equals_four_separate_updates(design, variant, dataset
         z = tf.random.stateless_normal((n_batch, LATENT_DIM), seeds[3])
         g_loss = gan_model.train_on_batch(z, np.ones((n_batch, 1)))
         expected = [c_loss, c_acc, np.ravel(d_loss1)[0], np.ravel(d_loss2)[0], g_loss]
-        np.testing.assert_allclose(figures[step], expected, rtol=1e-5)
+        np.testing.assert_allclose(figures[step], expected, rtol=2e-5)
     for model, reference in zip(models[:3], references[:3], strict=True):
         for v, r in zip(model.weights, reference.weights, strict=True):
             np.testing.assert_allclose(v, r, rtol=0, atol=1e-6)
