@@ -58,9 +58,6 @@ def save_checkpoint(folder, variables, step, record):
     with write_atomically(path) as temporary, open(temporary, "wb") as target:
         target.write(content)
         target.write(hashlib.sha256(content).digest())
-        # on the disk before it takes its name, should the power fail
-        target.flush()
-        os.fsync(target.fileno())
     for path in checkpoint_paths(folder)[KEPT:]:
         path.unlink()
 
@@ -71,12 +68,14 @@ def restore_newest(folder, variables):
     A damaged one is passed over with a line on stderr. Raises InputError where all
     are damaged, or where they are of other networks.
     """
-    paths = checkpoint_paths(folder)
+    paths, damaged = checkpoint_paths(folder), []
     for path in paths:
         try:
             arrays = read_checked(path)
         except (OSError, ValueError) as error:
             print(f"{path}: {error}; passed over", file=sys.stderr)
+            if isinstance(error, ValueError):
+                damaged.append(path)
             continue
         step, plain = int(arrays.pop("step")), json.loads(str(arrays.pop("plain")))
         names = sorted(name for name in arrays if re.fullmatch(r"v\d+", name))
@@ -85,6 +84,9 @@ def restore_newest(folder, variables):
             raise InputError(f"{path}: is of other networks; start anew with --out")
         for variable, value in zip(variables, saved, strict=True):
             variable.assign(value)
+        # else they would take the place of a whole one
+        for path in damaged:
+            path.unlink()
         return step, {**plain, **arrays}
     if paths:
         raise InputError(f"{folder}: no checkpoint is whole; start anew with --out")

@@ -12,6 +12,7 @@ import os
 import pickle
 import sys
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -99,12 +100,18 @@ def _read_npz(name):
             missing = [key for key in keys if key not in file]
             if missing:
                 raise InputError(f"{name}: no array {', '.join(missing)}; {remedy}")
-            return [file[key] for key in keys]
+            arrays = [file[key] for key in keys]
+        if not all(isinstance(array, np.ndarray) for array in arrays):
+            raise InputError(f"{name}: not a plain .npz file; {remedy}")
+        return arrays
     except FileNotFoundError:
         raise InputError(f"{name}: no such file; {remedy}") from None
     except (
         OSError,
         EOFError,
+        MemoryError,
+        RuntimeError,
+        tokenize.TokenError,
         zipfile.BadZipFile,
         zlib.error,
         pickle.UnpicklingError,
@@ -319,6 +326,9 @@ def write_atomically(path):
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         yield temporary
+        # on the disk before it takes its name, should the power fail
+        with open(temporary, "r+b") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -327,12 +337,19 @@ def write_atomically(path):
 def run_script(name, work):
     """Call work() and return the exit status.
 
-    That is 0, or after a line on stderr: 2 for an InputError, 1 for a RunError, 130
-    for Ctrl-C.
+    That is 0, or after a line on stderr: 2 for an InputError, 1 for a RunError or an
+    OSError, 130 for Ctrl-C.
     """
     try:
         work()
     except (InputError, RunError, KeyboardInterrupt) as error:
         print(f"{name}: {str(error) or 'interrupted'}", file=sys.stderr)
         return getattr(error, "status", 130)
+    except BrokenPipeError:
+        # the reader of a pipe has gone; nor can Python flush stdout at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
     return 0

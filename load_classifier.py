@@ -131,8 +131,7 @@ def read_config(path):
         LookupError,
         TypeError,
         AttributeError,
-        NotImplementedError,
-        RecursionError,
+        RuntimeError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

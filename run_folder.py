@@ -39,6 +39,8 @@ def writing_to(out):
     """Turn the failure to write a file, as on a full disk, into a RunError."""
     try:
         yield
+    except BrokenPipeError:  # that is stdout's
+        raise
     except OSError as error:
         raise RunError(
             f"{out}: can't be written ({error.strerror or error}); what was saved is "
@@ -110,7 +112,10 @@ def save_animation(out):
     paths = sorted(
         out.glob("generated_plot_*.png"), key=lambda path: int(path.stem.split("_")[-1])
     )
-    frames = [Image.open(path) for path in paths]
+    frames = []
+    for path in paths:
+        with Image.open(path) as sheet:
+            frames.append(sheet.copy())
     with write_atomically(out / "animation.gif") as path:
         frames[0].save(
             path, save_all=True, append_images=frames[1:], duration=500, loop=0
@@ -120,8 +125,17 @@ def save_animation(out):
 class Progress:
     """Shows each step's five figures: a line a step, or one line kept up to date."""
 
-    def __init__(self, first_step, last_step, verbose):
-        self._first, self._last, self._verbose = first_step, last_step, verbose
+    def __init__(self, verbose):
+        self._verbose, self._open = verbose, False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.end_line()
+
+    def begin(self, first_step, last_step):
+        self._first, self._last = first_step, last_step
         self._started = time.perf_counter()
 
     def show(self, step, figures):
@@ -139,10 +153,12 @@ class Progress:
             left = datetime.timedelta(seconds=round(per_step * (self._last - step)))
             text = f">{step}/{self._last} [{bar}] {line}, {left} left"
             print(f"\r{text:<79}", end="", flush=True)
+            self._open = True
 
     def end_line(self):
-        if self._verbose == 1:
+        if self._open:
             print()
+        self._open = False
 
 
 def check_finite(step, figures):

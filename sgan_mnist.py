@@ -153,25 +153,37 @@ def define_train_steps(
 ):
     """Return train_steps(first, n), which makes n training steps in one graph.
 
-    dataset, supervised: [X, y], X as float32 in [-1, 1] or as uint8 in [0, 255].
+    dataset, supervised: [X, y], X as float32 in [-1, 1] or as uint8 in [0, 255], then
+    with a multiple of 4 pixels.
     jit: compile the step with XLA.
     first: int32, the number of steps already made; n: int32. Returns float32 (n, 5):
     each step's c loss and accuracy, d loss on real and on generated images, g loss.
     Every random number follows from seed and the step's number.
     """
     half_batch = n_batch // 2
-    X, X_sup, y_sup = map(tf.constant, (dataset[0], *supervised))
+    y_sup = tf.constant(supervised[1])
     # a table, since TensorFlow may round a division by a constant otherwise
     levels = tf.constant(scale_images(np.arange(256, dtype=np.uint8)))
     dropouts = [layer for layer in d_model.layers if isinstance(layer, layers.Dropout)]
     class_loss = keras.losses.SparseCategoricalCrossentropy()
     binary_loss = keras.losses.BinaryCrossentropy()
 
-    def take(X, chosen):
-        images = tf.gather(X, chosen)
-        if images.dtype != tf.uint8:
-            return images
-        return tf.gather(levels, tf.cast(images, tf.int32))
+    def define_take(X):
+        """Return take(chosen), the images with these indices, in [-1, 1]."""
+        if X.dtype != np.uint8:
+            images = tf.constant(X)
+            return lambda chosen: tf.gather(images, chosen)
+        # four bytes in a word: on a GPU tf.gather takes words only
+        words = tf.constant(np.ascontiguousarray(X).reshape(len(X), -1).view(np.int32))
+
+        def take(chosen):
+            pixels = tf.bitcast(tf.gather(words, chosen), tf.uint8)
+            images = tf.reshape(pixels, (-1, *X.shape[1:]))
+            return tf.gather(levels, tf.cast(images, tf.int32))
+
+        return take
+
+    take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
 
     def discriminate(X, target):
         outputs = d_model(X, training=True)
@@ -203,9 +215,9 @@ def define_train_steps(
             for i, n in enumerate((len(supervised[0]), len(dataset[0])))
         )
         return (
-            take(X_sup, labelled),
+            take_labelled(labelled),
             tf.gather(y_sup, labelled),
-            take(X, unlabelled),
+            take_real(unlabelled),
             tf.random.stateless_normal((half_batch, latent_dim), seeds[2]),
             tf.random.stateless_normal((n_batch, latent_dim), seeds[3]),
         )
@@ -324,18 +336,25 @@ def train(
     settings = {
         "options": options or {},
         "seed": seed,
+        "n_batch": n_batch,
+        "jit": jit,
         "versions": versions(),
-        "data_sha256": hashlib.sha256(np.ascontiguousarray(X)).hexdigest(),
+        "data_sha256": digest_of(dataset, test_dataset),
         "labelled_images": labelled.tolist(),
     }
 
     out = Path(out or dated_folder("runs", "sgan_mnist"))
     if not resume:
         new_folder(out)
-    signals = []
-    with locked(out), noted_signals(signals.append), writing_to(out):
+    signals, progress = [], Progress(verbose)
+    with locked(out), noted_signals(signals.append), progress, writing_to(out):
         if resume:
             step, history, accuracy, seconds = resume_run(out, state, settings)
+            if max_steps is not None and max_steps <= step:
+                raise InputError(
+                    f"max_steps {max_steps}: the run in {out} has made {step} steps "
+                    "already; give more"
+                )
         else:
             new_folder(out)  # again, since another run may have been quicker
             step, history, accuracy, seconds = 0, [], [], 0.0
@@ -352,7 +371,7 @@ def train(
         # a GPU idles between calls, a CPU does not
         steps_per_call = 50 if tf.config.list_logical_devices("GPU") else 1
         last_step = min(n_steps, max_steps or n_steps)
-        progress = Progress(step, last_step, verbose)
+        progress.begin(step, last_step)
         while step < last_step:
             epoch_end = (step // bat_per_epo + 1) * bat_per_epo
             n = min(steps_per_call, epoch_end - step, last_step - step)
@@ -384,7 +403,9 @@ def train(
                 elapsed = f"{time.perf_counter() - started:.1f}"
                 accuracy.append([epoch, str(step), *accuracies, elapsed])
                 append_rows(out / "accuracy.csv", accuracy[-1:])
-            if evaluate or signals or time.perf_counter() - saved > CHECKPOINT_SECONDS:
+            stopping = bool(signals) and step < last_step
+            due = time.perf_counter() - saved > CHECKPOINT_SECONDS
+            if evaluate or stopping or due:
                 record = {
                     "settings": settings,
                     "seconds": time.perf_counter() - started,
@@ -393,11 +414,12 @@ def train(
                 }
                 save_checkpoint(out, state, step, record)
                 saved = time.perf_counter()
-            if signals and step < last_step:
-                progress.end_line()
-                command = f"--resume {shlex.quote(str(out))}"
+            if stopping:
+                resumption = f"--resume {shlex.quote(str(out))}"
+                if options is None:
+                    resumption = f"resume=True, out={str(out)!r}"
                 raise Interrupted(
-                    signals[0], f"saved after step {step}; go on with {command}"
+                    signals[0], f"saved after step {step}; go on with {resumption}"
                 )
         plot_history(out)
         save_animation(out)
@@ -414,7 +436,7 @@ def resume_run(out, state, settings):
     step, record = restore_newest(out, state)
     if record is None:
         return 0, [], [], 0.0
-    for name in ("seed", "data_sha256", "labelled_images"):
+    for name in ("seed", "n_batch", "jit", "data_sha256", "labelled_images"):
         if record["settings"][name] != settings[name]:
             raise InputError(
                 f"{out}: was started with another {name}; resume it with the same data "
@@ -429,6 +451,14 @@ def resume_run(out, state, settings):
             file=sys.stderr,
         )
     return step, list(record["history"]), record["accuracy"], record["seconds"]
+
+
+def digest_of(*datasets):
+    """Return the SHA-256 of the arrays in these data sets, None left out."""
+    digest = hashlib.sha256()
+    for array in (a for dataset in datasets if dataset for a in dataset):
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def summarize_performance(
@@ -581,14 +611,20 @@ def saved_options(folder, given):
     path = Path(folder) / "settings.json"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))["options"]
-        options = {name: saved[name] for name in DEFAULTS}
+        saved = {name: saved[name] for name in DEFAULTS if saved[name] is not None}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: not the settings of a run; name a run's folder"
         ) from error
+    # as on the command line, so that types and choices are checked
+    arguments = [f"--{name.replace('_', '-')}={saved[name]}" for name in saved]
+    options = {name: vars(parse_arguments(arguments))[name] for name in saved}
+    options = {**DEFAULTS, **options}
     for name, value in given.items():
         grows = name == "epochs" and value >= options[name]
-        if value != options[name] and not grows and name != "max_steps":
+        # the images are compared later, wherever their file is
+        free = name in ("max_steps", "data")
+        if value != options[name] and not grows and not free:
             raise InputError(
                 f"{folder}: was started with {name} {options[name]}, not {value}; "
                 "resume it without that option"

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-import helpers
+# the tests are of a CPU; scripts that they start inherit this
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+import tensorflow as tf  # noqa: E402
+
+import helpers  # noqa: E402
 
 # as sgan_mnist.py has it; it can't be set once TensorFlow has started
 tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,7 +109,7 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     def full(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError):
         save_checkpoint(tmp_path, [Value(2)], 2, {})
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000001.npz"]
@@ -146,14 +147,21 @@ def slow_run(options, stepping):
     """A run with a checkpoint after each step, which takes its time to be written."""
     check_finite = sgan_mnist.check_finite
 
-    def tell(*args):
-        check_finite(*args)
-        stepping.set()
+    stepped = []
 
-    sgan_mnist.check_finite = tell
+    def note(*args):
+        check_finite(*args)
+        stepped.append(True)
+
+    def slow_fsync(handle):
+        if stepped:
+            stepping.set()
+            time.sleep(0.2)
+
+    sgan_mnist.check_finite = note
     tf.config.threading.set_inter_op_parallelism_threads(1)
     sgan_mnist.CHECKPOINT_SECONDS = 0
-    checkpoints.os.fsync = lambda handle: time.sleep(0.1)
+    os.fsync = slow_fsync
     sys.exit(sgan_mnist.main(options))
 
 
@@ -168,7 +176,7 @@ def test_killed_twenty_times_and_resumed_is_uninterrupted(small_data, tmp_path, 
     half_written = 0
     for kill in range(20):
         stepping = context.Event()
-        run = context.Process(target=slow_run, args=[options, stepping])
+        run = context.Process(target=slow_run, args=[options, stepping], daemon=True)
         run.start()
         assert stepping.wait(120)
         time.sleep(rng.uniform(0, 0.3))
@@ -206,8 +214,7 @@ def test_a_signal_finishes_the_step_and_saves(signum, status, small_data, tmp_pa
     printed, error = run.communicate(timeout=120)
     assert run.returncode == status
     last = error.splitlines()[-1]
-    (checkpoint,) = checkpoint_paths(out)
-    step = int(checkpoint.stem.split("-")[1])
+    step = int(checkpoint_paths(out)[0].stem.split("-")[1])
     assert last == (
         f"sgan_mnist.py: saved after step {step}; go on with --resume '{out}'"
     )
@@ -304,6 +311,34 @@ def test_other_settings_are_refused(options, message, cut_run, capsys):
     assert sgan_mnist.main(["--resume", str(cut_run), *options]) == 2
     assert message in capsys.readouterr().err
     assert {path: path.read_bytes() for path in cut_run.iterdir()} == before
+
+
+def test_steps_already_made_are_refused(cut_run, capsys):
+    assert sgan_mnist.main(["--resume", str(cut_run), "--max-steps", "2"]) == 2
+    assert "has made 2 steps already; give more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"epochs": "x"}, {"discriminator": "x"}, {"labels": [1]}, {"data": "/gone.npz"}],
+)
+def test_settings_that_were_spoilt(options, tmp_path, capsys):
+    options = {**sgan_mnist.DEFAULTS, **options}
+    (tmp_path / "settings.json").write_text(json.dumps({"options": options}))
+    try:
+        status = sgan_mnist.main(["--resume", str(tmp_path)])
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_data_may_move(small_data, cut_run, tmp_path):
+    run, data = tmp_path / "run", tmp_path / "moved.npz"
+    shutil.copytree(cut_run, run)
+    shutil.copy(small_data, data)
+    more = ["--data", str(data), "--max-steps", "3", "--verbose", "0"]
+    assert sgan_mnist.main(["--resume", str(run), *more]) == 0
 
 
 def test_fewer_epochs_are_refused(tmp_path, capsys):

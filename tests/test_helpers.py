@@ -156,6 +156,29 @@ def test_more_broken_files(tmp_path):
         helpers.load_arrays(tmp_path)
 
 
+def test_flipped_bytes_are_told_in_one_line(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, **arrays())
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    # the first array's header, and the directory at the end
+    places = [
+        *rng.integers(0, 200, 150),
+        *rng.integers(len(whole) - 300, len(whole), 150),
+    ]
+    refused = 0
+    for place in places:
+        broken = bytearray(whole)
+        broken[place] ^= 1 << rng.integers(8)
+        path.write_bytes(broken)
+        try:
+            helpers.load_arrays(path)
+        except helpers.InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 150
+
+
 def test_without_the_bundled_file_keras_is_asked(monkeypatch, tmp_path):
     import keras
 

@@ -110,10 +110,11 @@ def test_the_class_unknown_is_never_the_answer():
     from helpers import class_probabilities
 
     class Model:
-        def predict(self, X, **options):
+        def predict_on_batch(self, batch):
             return np.eye(11)[[10, 3]] * 0.9 + 0.01 * np.arange(11)
 
-    assert class_probabilities(Model(), None).argmax(axis=-1).tolist() == [9, 3]
+    X = np.zeros((2, 28, 28, 1), np.float32)
+    assert class_probabilities(Model(), X).argmax(axis=-1).tolist() == [9, 3]
 
 
 def test_report(c_model_path, small_data, tmp_path, capsys):
