@@ -129,7 +129,8 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     ],
 )
 def test_resumed_is_uninterrupted(design, precision, small_data, tmp_path):
-    more = ["--discriminator", design, "--precision", precision, "--max-steps"]
+    more = ["--discriminator", design, "--precision", precision]
+    more += ["--batch", 6, "--max-steps"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     resume = ["--resume", str(cut), "--verbose", "0", "--max-steps", "5"]
     try:
