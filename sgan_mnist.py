@@ -618,8 +618,8 @@ def saved_options(folder, given):
         ) from error
     # as on the command line, so that types and choices are checked
     arguments = [f"--{name.replace('_', '-')}={saved[name]}" for name in saved]
-    options = {name: vars(parse_arguments(arguments))[name] for name in saved}
-    options = {**DEFAULTS, **options}
+    parsed = vars(parse_arguments(arguments))
+    options = {**DEFAULTS, **{name: parsed[name] for name in saved}}
     for name, value in given.items():
         grows = name == "epochs" and value >= options[name]
         # the images are compared later, wherever their file is
@@ -637,8 +637,8 @@ def run(args):
     given = {name: value for name, value in given.items() if value is not None}
     if "data" in given:
         given["data"] = str(Path(given["data"]).resolve())
-    if given.get("precision") == "auto":
-        given["precision"] = choose_precision("auto")
+    if "precision" in given:
+        given["precision"] = choose_precision(given["precision"])
     if args.resume is None:
         options = {**DEFAULTS, **given}
     elif args.out is None:

@@ -6,7 +6,6 @@ One of the three grows at a time, in float32. The settings take turns, one step 
 in one process.
 """
 
-import csv
 import sys
 import time
 from typing import NamedTuple
@@ -28,6 +27,7 @@ from matplotlib.figure import Figure
 
 from devices import prepare_tensorflow
 from helpers import load_arrays, run_script, write_atomically
+from run_folder import write_rows
 
 
 class Setting(NamedTuple):
@@ -132,8 +132,7 @@ def run(args, argv):
     for (factor, value), setting in settings.items():
         seconds, count = measured[setting]
         rows.append((factor, value, *quartiles(seconds), count))
-    with write_atomically(csv_path) as path, open(path, "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+    write_rows(csv_path, [COLUMNS, *rows])
     plot(rows, plot_path)
     text = f"{describe(rows)}\n{one_line(description)}"
     write_text(markdown_path, text)
