@@ -1,6 +1,8 @@
 """What the machine's processors can do, and how TensorFlow is set up for them."""
 
+import os
 import platform
+import sys
 from pathlib import Path
 
 from helpers import LazyModule
@@ -20,24 +22,38 @@ def choose_precision(precision):
 
 
 def has_native_bfloat16():
-    """Whether the GPUs, or the CPU where there are none, compute with bfloat16."""
+    """Whether the GPUs, or the CPU where there are none, are quicker with bfloat16."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         details = map(tf.config.experimental.get_device_details, gpus)
         # from the Ampere generation on
         return all(d.get("compute_capability", (0, 0)) >= (8, 0) for d in details)
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags())
+    vendor, flags = cpu_vendor_and_flags()
+    # Intel's AVX-512 instructions for it, without AMX, were measured to be slower
+    # than those for float32
+    return bool({"amx_bf16", "bf16"} & flags) or (
+        vendor == "AuthenticAMD" and "avx512_bf16" in flags
+    )
 
 
-def cpu_flags():
-    """Return the flags that Linux tells of the CPU, a set; empty elsewhere."""
+def cpu_vendor_and_flags():
+    """Return what Linux tells of the CPU, a text and a set; both empty elsewhere."""
     if platform.system() != "Linux":
-        return set()
+        return "", set()
+    described = {}
     for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-        name, _, flags = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return set(flags.split())
-    return set()
+        name, _, value = line.partition(":")
+        described.setdefault(name.strip(), value.strip())
+    flags = described.get("flags") or described.get("Features", "")
+    return described.get("vendor_id", ""), set(flags.split())
+
+
+def count_cores():
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux tells
+        return os.cpu_count() or 1
 
 
 def choose_jit(jit):
@@ -50,15 +66,40 @@ def choose_jit(jit):
     return jit == "on"
 
 
-def prepare_tensorflow(precision="float32"):
+def count_parts(threads, jit, n_batch):
+    """Return in how many parts a training step computes each batch.
+
+    On a CPU one thread computes each part: the cores then share out a step with less
+    waiting than when each operation is shared out. A GPU or XLA takes a batch whole.
+    """
+    if jit or tf.config.list_physical_devices("GPU"):
+        return 1
+    return min(threads, n_batch // 2)
+
+
+def prepare_tensorflow(precision="float32", threads=1, n_parts=1):
     """Set TensorFlow up for training; call it before anything is built."""
     for gpu in tf.config.list_physical_devices("GPU"):
         # the default takes the GPU's whole memory at once
         tf.config.experimental.set_memory_growth(gpu, True)
-    # operations that run side by side share out their threads as it happens, and with
-    # them the order of their sums: one at a time, the same seed gives the same bits
-    if tf.config.threading.get_inter_op_parallelism_threads() != 1:
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+    # operations that run side by side and share threads share them out as it happens,
+    # and with them the order of their sums: so that the same seed gives the same bits,
+    # either they have one thread each, or they run one after the other
+    side_by_side, each = (n_parts, 1) if n_parts > 1 else (1, threads)
+    now = tf.config.threading
+    if (side_by_side, each) != (
+        now.get_inter_op_parallelism_threads(),
+        now.get_intra_op_parallelism_threads(),
+    ):
+        try:
+            now.set_inter_op_parallelism_threads(side_by_side)
+            now.set_intra_op_parallelism_threads(each)
+        except RuntimeError:
+            print(
+                "TensorFlow is at work already, with other threads: the same seed may "
+                "not give the same bits",
+                file=sys.stderr,
+            )
     # TensorFlow's fusing of operations fails on this graph, with a line on stderr
     tf.config.optimizer.set_experimental_options({"remapping": False})
     keras.config.set_dtype_policy(precision)

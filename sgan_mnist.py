@@ -31,6 +31,8 @@ from devices import (
     PRECISIONS,
     choose_jit,
     choose_precision,
+    count_cores,
+    count_parts,
     prepare_tensorflow,
 )
 from helpers import (
@@ -150,12 +152,15 @@ def define_train_steps(
     seed,
     *,
     jit=False,
+    n_parts=1,
 ):
     """Return train_steps(first, n), which makes n training steps in one graph.
 
     dataset, supervised: [X, y], X as float32 in [-1, 1] or as uint8 in [0, 255], then
     with a multiple of 4 pixels.
     jit: compile the step with XLA.
+    n_parts: each batch is computed in so many parts, which can run side by side; the
+    gradients are those of the whole batch.
     first: int32, the number of steps already made; n: int32. Returns float32 (n, 5):
     each step's c loss and accuracy, d loss on real and on generated images, g loss.
     Every random number follows from seed and the step's number.
@@ -185,20 +190,41 @@ def define_train_steps(
 
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
 
-    def discriminate(X, target):
-        outputs = d_model(X, training=True)
-        targets = tf.fill((half_batch, 1), target)
-        if not isinstance(outputs, (list, tuple)):
-            return binary_loss(targets, outputs)
-        # multi-output: these images' class is 'unknown', the last one
-        unknown = tf.fill((half_batch,), N_CLASSES)
-        return binary_loss(targets, outputs[0]) + class_loss(unknown, outputs[1])
+    def classify(X, y):
+        y_pred = c_model(X, training=True)
+        accuracy = keras.metrics.sparse_categorical_accuracy(y, y_pred)
+        return class_loss(y, y_pred), tf.reduce_mean(accuracy)
 
-    def update(network, optimizer, tape, loss):
+    def discriminate(X, targets):
+        outputs = d_model(X, training=True)
+        if not isinstance(outputs, (list, tuple)):
+            return (binary_loss(targets, outputs),)
+        # multi-output: these images' class is 'unknown', the last one
+        unknown = tf.fill((X.shape[0],), N_CLASSES)
+        return (binary_loss(targets, outputs[0]) + class_loss(unknown, outputs[1]),)
+
+    def deceive(z, targets):
+        return (binary_loss(targets, gan_model(z, training=True)),)
+
+    def split(batch):
+        first, n_larger = divmod(batch.shape[0], n_parts)
+        sizes = [first + 1] * n_larger + [first] * (n_parts - n_larger)
+        return tf.split(batch, [size for size in sizes if size])
+
+    def update(network, optimizer, objective, *batch):
+        """Minimise the first of objective's values; return their means."""
         weights = network.trainable_variables
         # in float16 the optimizer scales the loss, and the gradients back
         scale = optimizer.scale_loss(tf.ones(()))
-        optimizer.apply(tape.gradient(loss, weights, scale), weights)
+        values, gradients = [], []
+        for part in zip(*map(split, batch), strict=True):
+            share = part[0].shape[0] / batch[0].shape[0]
+            with tf.GradientTape() as tape:
+                loss, *others = objective(*part)
+            gradients.append(tape.gradient(loss, weights, scale * share))
+            values.append([value * share for value in (loss, *others)])
+        optimizer.apply([tf.add_n(g) for g in zip(*gradients, strict=True)], weights)
+        return [tf.add_n(v) for v in zip(*values, strict=True)]
 
     for network, model in (
         (c_model, c_model),
@@ -207,9 +233,11 @@ def define_train_steps(
     ):
         model.optimizer.build(network.trainable_variables)
 
+    # of a step's random numbers, four are for its draws, four a part for dropout
+    n_numbers = 4 + 4 * n_parts
+
     def draw(step):
-        # a step owns eight numbers: four for these draws, four for dropout
-        seeds = [tf.stack([seed, 8 * step + i]) for i in range(4)]
+        seeds = [tf.stack([seed, n_numbers * step + i]) for i in range(4)]
         labelled, unlabelled = (
             tf.random.stateless_uniform((half_batch,), seeds[i], 0, n, tf.int32)
             for i, n in enumerate((len(supervised[0]), len(dataset[0])))
@@ -226,30 +254,25 @@ def define_train_steps(
     @tf.function(jit_compile=jit)
     def train_step(step, X_labelled, y, X_real, z_fake, z_gan):
         for dropout in dropouts:
-            dropout.seed_generator.state.assign(tf.stack([seed, 8 * step + 4]))
+            dropout.seed_generator.state.assign(tf.stack([seed, n_numbers * step + 4]))
+        real, generated = tf.ones((half_batch, 1)), tf.zeros((half_batch, 1))
 
         # (1) Update c: minimise -log p(y|x) on labelled images
-        with tf.GradientTape() as tape:
-            y_pred = c_model(X_labelled, training=True)
-            c_loss = class_loss(y, y_pred)
-        update(c_model, c_model.optimizer, tape, c_loss)
-        c_acc = tf.reduce_mean(keras.metrics.sparse_categorical_accuracy(y, y_pred))
+        c_loss, c_acc = update(c_model, c_model.optimizer, classify, X_labelled, y)
 
         # (2) Update d: minimise -log D(x) on real images, labelled or not
-        with tf.GradientTape() as tape:
-            d_loss_real = discriminate(X_real, 1.0)
-        update(d_model, d_model.optimizer, tape, d_loss_real)
+        (d_loss_real,) = update(d_model, d_model.optimizer, discriminate, X_real, real)
 
         # (3) Update d: minimise -log(1 - D(G(z))) on generated images
-        X_fake = g_model(z_fake, training=True)
-        with tf.GradientTape() as tape:
-            d_loss_fake = discriminate(X_fake, 0.0)
-        update(d_model, d_model.optimizer, tape, d_loss_fake)
+        X_fake = tf.concat([g_model(z, training=True) for z in split(z_fake)], axis=0)
+        (d_loss_fake,) = update(
+            d_model, d_model.optimizer, discriminate, X_fake, generated
+        )
 
         # (4) Update g alone: minimise -log D(G(z))
-        with tf.GradientTape() as tape:
-            g_loss = binary_loss(tf.ones((n_batch, 1)), gan_model(z_gan, training=True))
-        update(g_model, gan_model.optimizer, tape, g_loss)
+        (g_loss,) = update(
+            g_model, gan_model.optimizer, deceive, z_gan, tf.ones((n_batch, 1))
+        )
 
         return tf.stack([c_loss, c_acc, d_loss_real, d_loss_fake, g_loss])
 
@@ -284,6 +307,7 @@ def train(
     options=None,
     resume=False,
     jit=False,
+    n_parts=1,
 ):
     """Train the four models on [X, y] and fill a run's folder; return its path.
 
@@ -294,7 +318,8 @@ def train(
     None draws one. out: the folder, None for runs/<date>-<time>-sgan_mnist.
     max_steps: end earlier. verbose: 0, 1 (one line updated in place) or 2 (a line a
     step). file_format: 'keras' or 'h5'. options: recorded in settings.json.
-    resume: go on from the newest checkpoint in `out`. jit: compile with XLA.
+    resume: go on from the newest checkpoint in `out`. jit, n_parts: as in
+    define_train_steps.
 
     Raises InputError for what can't be used, RunError where the run can't go on (a
     loss that is not finite, a full disk), Interrupted after Ctrl-C or SIGTERM, when
@@ -329,6 +354,7 @@ def train(
         n_batch,
         seed,
         jit=jit,
+        n_parts=n_parts,
     )
     state = [*d_model.variables, *c_model.variables, *g_model.variables]
     for model in (c_model, d_model, gan_model):
@@ -338,6 +364,7 @@ def train(
         "seed": seed,
         "n_batch": n_batch,
         "jit": jit,
+        "n_parts": n_parts,
         "versions": versions(),
         "data_sha256": digest_of(dataset, test_dataset),
         "labelled_images": labelled.tolist(),
@@ -436,7 +463,14 @@ def resume_run(out, state, settings):
     step, record = restore_newest(out, state)
     if record is None:
         return 0, [], [], 0.0
-    for name in ("seed", "n_batch", "jit", "data_sha256", "labelled_images"):
+    for name in (
+        "seed",
+        "n_batch",
+        "jit",
+        "n_parts",
+        "data_sha256",
+        "labelled_images",
+    ):
         if record["settings"][name] != settings[name]:
             raise InputError(
                 f"{out}: was started with another {name}; resume it with the same data "
@@ -537,6 +571,7 @@ DEFAULTS = {
     "discriminator": "stacked",
     "precision": "float32",
     "jit": "auto",
+    "threads": None,
     "max_steps": None,
     "format": "keras",
 }
@@ -570,6 +605,13 @@ def parse_arguments(argv):
         choices=JIT,
         help="compile the step with XLA; auto: on a GPU only (default: auto)",
     )
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads on a CPU; the last bits of a run depend on it (default: one a "
+        "core, 16 at most)",
+    )
     add("--max-steps", type=int, metavar="N", help="stop after N steps")
     add(
         "--verbose",
@@ -593,7 +635,7 @@ def parse_arguments(argv):
 
 def check_options(options):
     """Raise InputError for a number that is out of its range."""
-    for name in ("epochs", "latent_dim", "max_steps"):
+    for name in ("epochs", "latent_dim", "threads", "max_steps"):
         value = options[name]
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
@@ -645,6 +687,8 @@ def run(args):
         options = saved_options(args.resume, given)
     else:
         raise InputError("--resume names the folder already; leave out --out")
+    if options["threads"] is None:
+        options["threads"] = min(count_cores(), 16)
     check_options(options)
     if options["seed"] is None:
         options["seed"] = draw_seed()
@@ -659,7 +703,9 @@ def run(args):
     if given.get("seed") is None:
         print(f"seed={options['seed']}")
 
-    prepare_tensorflow(options["precision"])
+    jit = choose_jit(options["jit"])
+    n_parts = count_parts(options["threads"], jit, options["batch"])
+    prepare_tensorflow(options["precision"], options["threads"], n_parts)
     keras.utils.set_random_seed(options["seed"])
     d_model, c_model = define_discriminator(design=options["discriminator"])
     g_model = define_generator(options["latent_dim"])
@@ -685,7 +731,8 @@ def run(args):
         file_format=options["format"],
         options=options,
         resume=args.resume is not None,
-        jit=choose_jit(options["jit"]),
+        jit=jit,
+        n_parts=n_parts,
     )
     print(f"The run is in {out}")
 

@@ -20,6 +20,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import devices  # noqa: E402
 import sgan_mnist  # noqa: E402
 from helpers import (  # noqa: E402
     InputError,
@@ -38,6 +39,7 @@ layers = LazyModule("keras.layers")
 tf = LazyModule("tensorflow")
 
 LATENT_DIM = 100
+N_BATCH = 100
 N_LABELS = 100
 
 
@@ -71,16 +73,24 @@ def define_loop(dataset, n_batch):
     return step, c_model
 
 
+def prepare(precision):
+    """Set TensorFlow up as sgan_mnist.py does."""
+    threads = devices.count_cores()
+    n_parts = devices.count_parts(threads, False, N_BATCH)
+    devices.prepare_tensorflow(precision, threads, n_parts)
+
+
 def define_our_step(dataset, n_batch, n_labels=N_LABELS):
     """Return step(), one step as sgan_mnist.py makes it, and its multiply-adds.
 
-    dataset: [X, y], X as uint8 (n, h, w, 1). Call prepare_tensorflow first.
+    dataset: [X, y], X as uint8 (n, h, w, 1). Call prepare first.
     """
     models = g_model, d_model, *_ = define_models(dataset[0].shape[1:])
     fast_conv.accelerate(g_model)
     supervised = select_supervised_samples(dataset, n_labels)
+    n_parts = devices.count_parts(devices.count_cores(), False, n_batch)
     train_steps = sgan_mnist.define_train_steps(
-        *models, dataset, supervised, LATENT_DIM, n_batch, seed=1
+        *models, dataset, supervised, LATENT_DIM, n_batch, seed=1, n_parts=n_parts
     )
     numbers = itertools.count()
 

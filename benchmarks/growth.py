@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 from common import (
+    N_BATCH,
+    N_LABELS,
     define_our_step,
     define_parser,
     describe_run,
@@ -19,20 +21,20 @@ from common import (
     one_line,
     output_files,
     positive,
+    prepare,
     quartiles,
     run_in_fresh_process,
     write_text,
 )
 from matplotlib.figure import Figure
 
-from devices import prepare_tensorflow
 from helpers import load_arrays, run_script, write_atomically
 from run_folder import write_rows
 
 
 class Setting(NamedTuple):
-    batch: int = 100
-    labels: int = 100
+    batch: int = N_BATCH
+    labels: int = N_LABELS
     size: int = 28
 
 
@@ -62,7 +64,7 @@ def resize(x, size):
 
 def measure(settings, n_steps, n_warm_up):
     """Return (seconds of n_steps steps, multiply-adds of a step) for each setting."""
-    prepare_tensorflow("float32")
+    prepare("float32")
     (x, y), _ = load_arrays()
     steps, counts = [], []
     for setting in settings:

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from common import (
+    N_BATCH,
     define_loop,
     define_parser,
     describe_run,
@@ -29,7 +30,6 @@ from common import (
 import sgan_mnist
 from helpers import load_real_samples, run_script
 
-N_BATCH = 100
 RUNS = {
     "import": "importing TensorFlow, nothing else",
     "loop": "tutorial's loop, corrected",

@@ -19,6 +19,7 @@ import time
 import numpy as np
 from common import (
     LATENT_DIM,
+    N_BATCH,
     N_LABELS,
     count_step,
     define_loop,
@@ -31,13 +32,13 @@ from common import (
     one_line,
     output_files,
     positive,
+    prepare,
     quartiles,
     run_in_fresh_process,
     tf,
     write_text,
 )
 
-from devices import prepare_tensorflow
 from helpers import (
     LazyModule,
     load_arrays,
@@ -73,7 +74,7 @@ def define_step(variant, n_batch, size):
         return define_product(PRODUCTS[variant], size)
     (x, y), _ = load_arrays()
     if variant in ("float32", "mixed_bfloat16"):
-        prepare_tensorflow(variant)
+        prepare(variant)
         return define_our_step([x[..., np.newaxis], y], n_batch)[0]
     dataset = [scale_images(x), y]
     if variant == "loop":
@@ -202,7 +203,7 @@ def main(argv=None):
     add(
         "--batch",
         type=int,
-        default=100,
+        default=N_BATCH,
         metavar="N",
         help="images a batch, an even number",
     )

@@ -12,7 +12,6 @@ import time
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import checkpoints
 import helpers
@@ -30,7 +29,8 @@ ROOT = os.path.dirname(os.path.abspath(sgan_mnist.__file__))
 
 def options_of(small_data, out, *more):
     options = ("--data", small_data, "--batch", 20, "--labels", 20, "--seed", 5)
-    options += ("--latent-dim", 4, "--out", out, "--verbose", 0, *more)
+    options += ("--latent-dim", 4, "--out", out, "--verbose", 0)
+    options += ("--threads", 2, *more)
     return [str(option) for option in options]
 
 
@@ -160,7 +160,6 @@ def slow_run(options, stepping):
             time.sleep(0.2)
 
     sgan_mnist.check_finite = note
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     sgan_mnist.CHECKPOINT_SECONDS = 0
     os.fsync = slow_fsync
     sys.exit(sgan_mnist.main(options))
@@ -304,6 +303,7 @@ def cut_run(small_data, tmp_path_factory):
         (["--precision", "mixed_bfloat16"], "started with precision float32"),
         (["--discriminator", "shared"], "started with discriminator stacked"),
         (["--jit", "on"], "started with jit auto, not on"),
+        (["--threads", "3"], "started with threads 2, not 3"),
     ],
 )
 def test_other_settings_are_refused(options, message, cut_run, capsys):

@@ -1,3 +1,4 @@
+import os
 import sys
 
 import pytest
@@ -6,16 +7,19 @@ import devices
 
 
 @pytest.mark.parametrize(
-    ("flags", "precision"),
+    ("vendor", "flags", "precision"),
     [
-        ({"avx2"}, "float32"),
-        ({"avx512_bf16"}, "mixed_bfloat16"),
-        ({"amx_bf16"}, "mixed_bfloat16"),
-        ({"asimd", "bf16"}, "mixed_bfloat16"),
+        ("AuthenticAMD", {"avx2"}, "float32"),
+        ("AuthenticAMD", {"avx512_bf16"}, "mixed_bfloat16"),
+        ("GenuineIntel", {"avx512_bf16"}, "float32"),
+        ("GenuineIntel", {"avx512_bf16", "amx_bf16"}, "mixed_bfloat16"),
+        ("", {"asimd", "bf16"}, "mixed_bfloat16"),
     ],
 )
-def test_auto_takes_bfloat16_where_the_cpu_has_it(flags, precision, monkeypatch):
-    monkeypatch.setattr(devices, "cpu_flags", lambda: flags)
+def test_auto_takes_bfloat16_where_the_cpu_is_quicker_with_it(
+    vendor, flags, precision, monkeypatch
+):
+    monkeypatch.setattr(devices, "cpu_vendor_and_flags", lambda: (vendor, flags))
     assert devices.choose_precision("auto") == precision
     for given in devices.PRECISIONS[:3]:
         assert devices.choose_precision(given) == given
@@ -43,9 +47,10 @@ def test_auto_takes_bfloat16_where_all_gpus_have_it(
                 return {"compute_capability": gpu} if gpu else {}
 
     monkeypatch.setattr(devices, "tf", type("tf", (), {"config": Config}))
-    monkeypatch.setattr(devices, "cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(devices, "cpu_vendor_and_flags", lambda: ("", {"bf16"}))
     assert devices.choose_precision("auto") == precision
     assert devices.choose_jit("auto")
+    assert devices.count_parts(4, False, 100) == 1
 
 
 def test_jit_is_off_on_a_cpu_unless_asked_for():
@@ -55,4 +60,13 @@ def test_jit_is_off_on_a_cpu_unless_asked_for():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo")
 def test_the_flags_of_this_cpu():
-    assert {"sse2", "asimd"} & devices.cpu_flags()
+    vendor, flags = devices.cpu_vendor_and_flags()
+    assert {"sse2", "asimd"} & flags
+    assert vendor in ("GenuineIntel", "AuthenticAMD") or "asimd" in flags
+
+
+def test_on_a_cpu_a_batch_has_a_part_a_thread():
+    assert devices.count_parts(4, False, 100) == 4
+    assert devices.count_parts(4, False, 6) == 3
+    assert devices.count_parts(4, True, 100) == 1
+    assert 1 <= devices.count_cores() <= os.cpu_count()

@@ -38,9 +38,9 @@ def supervised_of(dataset):
     return [dataset[0][chosen], dataset[1][chosen]]
 
 
-def define_steps(models, dataset, n_batch=8, seed=7, jit=False):
+def define_steps(models, dataset, n_batch=8, seed=7, **options):
     return sgan_mnist.define_train_steps(
-        *models, dataset, supervised_of(dataset), LATENT_DIM, n_batch, seed, jit=jit
+        *models, dataset, supervised_of(dataset), LATENT_DIM, n_batch, seed, **options
     )
 
 
@@ -142,7 +142,7 @@ def test_which_weights_each_update_moves(design, dataset):
 
 
 @pytest.mark.parametrize("design", DESIGNS)
-@pytest.mark.parametrize("variant", ["plain", "fast convolution", "jit"])
+@pytest.mark.parametrize("variant", ["plain", "parts", "fast convolution", "jit"])
 def test_the_compiled_step_equals_four_separate_updates(design, variant, dataset):
     models = define_models(design)
     g_model, d_model, c_model, gan_model = references = define_models(design)
@@ -162,7 +162,11 @@ def test_the_compiled_step_equals_four_separate_updates(design, variant, dataset
             np.testing.assert_array_equal(v, r)
     n_batch, seed, n_steps = 8, 7, 4
     half = n_batch // 2
-    train_steps = define_steps(models, dataset, n_batch, seed, variant == "jit")
+    n_parts = 3 if variant == "parts" else 1  # of 4 images, the first has 2
+    numbers = 4 + 4 * n_parts
+    train_steps = define_steps(
+        models, dataset, n_batch, seed, jit=variant == "jit", n_parts=n_parts
+    )
     figures = make_steps(train_steps, 0, n_steps)
 
     X_sup, y_sup = supervised_of(dataset)
@@ -171,7 +175,7 @@ def test_the_compiled_step_equals_four_separate_updates(design, variant, dataset
         unknown = np.full(half, 10)
         real, fake = [real, unknown], [fake, unknown]
     for step in range(n_steps):
-        seeds = [(seed, 8 * step + i) for i in range(4)]
+        seeds = [(seed, numbers * step + i) for i in range(4)]
 
         def draw(seed, n):
             return tf.random.stateless_uniform((half,), seed, 0, n, tf.int32).numpy()
