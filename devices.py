@@ -48,6 +48,16 @@ def cpu_vendor_and_flags():
     return described.get("vendor_id", ""), set(flags.split())
 
 
+def processor_name():
+    """Return what the system calls the processor, maybe ''."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1] for line in lines if line.startswith("model name")]
+    return names[0].strip() if names else platform.processor()
+
+
 def count_cores():
     """Return how many cores this process may use."""
     try:

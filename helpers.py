@@ -170,6 +170,28 @@ def scale_images(x):
     return scaled
 
 
+def define_take(X):
+    """Return take(indices) for use in a graph: images of X, float32 in [-1, 1].
+
+    X: float32 (n, h, w, c) in [-1, 1], or uint8 in [0, 255] with a multiple of 4
+    values an image.
+    """
+    if X.dtype != np.uint8:
+        images = tf.constant(X)
+        return lambda indices: tf.gather(images, indices)
+    # a table, since TensorFlow may round a division by a constant otherwise
+    levels = tf.constant(scale_images(np.arange(256, dtype=np.uint8)))
+    # four bytes in a word: on a GPU tf.gather takes words only
+    words = tf.constant(np.ascontiguousarray(X).reshape(len(X), -1).view(np.int32))
+
+    def take(indices):
+        pixels = tf.bitcast(tf.gather(words, indices), tf.uint8)
+        images = tf.reshape(pixels, (-1, *X.shape[1:]))
+        return tf.gather(levels, tf.cast(images, tf.int32))
+
+    return take
+
+
 def load_real_samples(data=None, *, scale=True):
     """Return [X, y], the training images and labels, and print both shapes.
 

@@ -19,7 +19,6 @@ tf = LazyModule("tensorflow")
 figure = LazyModule("matplotlib.figure")
 Image = LazyModule("PIL.Image")
 
-HISTORY = ("step", "c_loss", "c_accuracy", "d_loss_real", "d_loss_fake", "g_loss")
 ACCURACY = (
     "epoch",
     "step",
@@ -87,18 +86,30 @@ def save_sheet(images, path):
         sheet.resize((2 * sheet.width, 2 * sheet.height)).save(temporary)
 
 
+def save_model(model, path):
+    """Save a Keras model; the suffix of `path` is the format."""
+    with write_atomically(path) as temporary:
+        try:
+            model.save(temporary)
+        except RuntimeError as error:  # h5py's, where the disk is full
+            raise OSError(" ".join(str(error).split())) from error
+
+
 def plot_history(out):
     """Save curves.png: losses and accuracies over the run, from its CSV files."""
     history = np.genfromtxt(out / "history.csv", delimiter=",", names=True, ndmin=1)
     accuracy = np.genfromtxt(out / "accuracy.csv", delimiter=",", names=True, ndmin=1)
     fig = figure.Figure(figsize=(10, 4), layout="constrained")
     losses, accuracies = fig.subplots(1, 2)
-    for name in HISTORY[1:]:
-        if name != "c_accuracy":
+    for name in history.dtype.names:
+        if name not in ("step", "c_accuracy"):
             losses.plot(history["step"], history[name], lw=0.5, label=name)
     losses.set(xlabel="step", ylabel="loss of one batch", yscale="log")
     for name in ("train_accuracy", "test_accuracy"):
-        accuracies.plot(accuracy["step"], accuracy[name], "o-", ms=3, label=name)
+        measured = np.isfinite(accuracy[name])
+        accuracies.plot(
+            accuracy["step"][measured], accuracy[name][measured], "o-", ms=3, label=name
+        )
     accuracies.set(xlabel="step", ylabel="accuracy, %")
     for axes in (losses, accuracies):
         axes.legend()
@@ -123,10 +134,13 @@ def save_animation(out):
 
 
 class Progress:
-    """Shows each step's five figures: a line a step, or one line kept up to date."""
+    """Shows each step's figures: a line a step, or one line kept up to date.
 
-    def __init__(self, verbose):
-        self._verbose, self._open = verbose, False
+    describe: a step's figures -> text.
+    """
+
+    def __init__(self, verbose, describe):
+        self._verbose, self._describe, self._open = verbose, describe, False
 
     def __enter__(self):
         return self
@@ -139,20 +153,15 @@ class Progress:
         self._started = time.perf_counter()
 
     def show(self, step, figures):
-        c_loss, c_acc, d_loss1, d_loss2, g_loss = figures
-        line = (
-            f"c[{c_loss:.3f},{100 * c_acc:.0f}], "
-            f"d[{d_loss1:.3f},{d_loss2:.3f}], g[{g_loss:.3f}]"
-        )
         if self._verbose == 2:
-            print(f">{step}, {line}", flush=True)
+            print(f">{step}, {self._describe(figures)}", flush=True)
         elif self._verbose == 1:
             done = step * 20 // self._last
             bar = "#" * done + "." * (20 - done)
             per_step = (time.perf_counter() - self._started) / (step - self._first)
             left = datetime.timedelta(seconds=round(per_step * (self._last - step)))
-            text = f">{step}/{self._last} [{bar}] {line}, {left} left"
-            print(f"\r{text:<79}", end="", flush=True)
+            line = f">{step}/{self._last} [{bar}] {self._describe(figures)}"
+            print(f"\r{f'{line}, {left} left':<79}", end="", flush=True)
             self._open = True
 
     def end_line(self):
@@ -161,9 +170,12 @@ class Progress:
         self._open = False
 
 
-def check_finite(step, figures):
-    """Raise DivergedError where a figure of this step is not finite."""
-    for name, value in zip(HISTORY[1:], figures, strict=True):
+def check_finite(step, figures, columns):
+    """Raise DivergedError where a figure of this step is not finite.
+
+    columns: those of history.csv, 'step' and the figures' names.
+    """
+    for name, value in zip(columns[1:], figures, strict=True):
         if not np.isfinite(value):
             raise DivergedError(
                 f"step {step}: {name} is {value}; stopped, with what was saved kept. "

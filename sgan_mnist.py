@@ -9,32 +9,12 @@ One network is the classifier and the GAN's discriminator. It learns the classes
 a few labelled images, and from many unlabelled ones what a digit looks like.
 """
 
-import hashlib
-import json
-import shlex
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
-from checkpoints import (
-    Interrupted,
-    locked,
-    noted_signals,
-    remove_partials,
-    restore_newest,
-    save_checkpoint,
-)
-from devices import (
-    JIT,
-    PRECISIONS,
-    choose_jit,
-    choose_precision,
-    count_cores,
-    count_parts,
-    prepare_tensorflow,
-)
+from devices import choose_jit, count_parts, prepare_tensorflow
 from helpers import (
     N_CLASSES,
     InputError,
@@ -42,29 +22,22 @@ from helpers import (
     OneLineParser,
     check_supervised,
     dated_folder,
+    define_take,
     generate_latent_points,
-    load_real_samples,
-    load_test_samples,
     measure_accuracy,
-    new_folder,
     run_script,
-    scale_images,
     select_supervised_indices,
-    write_atomically,
 )
-from run_folder import (
-    ACCURACY,
-    HISTORY,
-    Progress,
-    append_rows,
-    check_finite,
-    history_row,
-    plot_history,
-    save_animation,
-    save_sheet,
-    versions,
-    write_rows,
-    writing_to,
+from run_folder import save_model, save_sheet
+from training_run import (
+    add_options,
+    describe_settings,
+    draw_seed,
+    load_data,
+    make_run,
+    open_run,
+    resolve_options,
+    verbosity,
 )
 
 keras = LazyModule("keras")
@@ -73,7 +46,7 @@ tf = LazyModule("tensorflow")
 discriminators = LazyModule("discriminators")
 fast_conv = LazyModule("fast_conv")
 
-CHECKPOINT_SECONDS = 120
+HISTORY = ("step", "c_loss", "c_accuracy", "d_loss_real", "d_loss_fake", "g_loss")
 
 
 def define_discriminator(in_shape=(28, 28, 1), n_classes=10, *, design="stacked"):
@@ -167,64 +140,53 @@ def define_train_steps(
     """
     half_batch = n_batch // 2
     y_sup = tf.constant(supervised[1])
-    # a table, since TensorFlow may round a division by a constant otherwise
-    levels = tf.constant(scale_images(np.arange(256, dtype=np.uint8)))
     dropouts = [layer for layer in d_model.layers if isinstance(layer, layers.Dropout)]
     class_loss = keras.losses.SparseCategoricalCrossentropy()
     binary_loss = keras.losses.BinaryCrossentropy()
 
-    def define_take(X):
-        """Return take(chosen), the images with these indices, in [-1, 1]."""
-        if X.dtype != np.uint8:
-            images = tf.constant(X)
-            return lambda chosen: tf.gather(images, chosen)
-        # four bytes in a word: on a GPU tf.gather takes words only
-        words = tf.constant(np.ascontiguousarray(X).reshape(len(X), -1).view(np.int32))
-
-        def take(chosen):
-            pixels = tf.bitcast(tf.gather(words, chosen), tf.uint8)
-            images = tf.reshape(pixels, (-1, *X.shape[1:]))
-            return tf.gather(levels, tf.cast(images, tf.int32))
-
-        return take
-
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
+
+    def split(batch):
+        smaller, n_larger = divmod(batch.shape[0], n_parts)
+        sizes = [smaller + 1] * n_larger + [smaller] * (n_parts - n_larger)
+        return tf.split(batch, [size for size in sizes if size])
+
+    def in_parts(objective, *batch):
+        """Return the mean of objective over the batch, computed part by part."""
+        means = [
+            objective(*part) * (part[0].shape[0] / batch[0].shape[0])
+            for part in zip(*map(split, batch), strict=True)
+        ]
+        return tf.add_n(means)
 
     def classify(X, y):
         y_pred = c_model(X, training=True)
         accuracy = keras.metrics.sparse_categorical_accuracy(y, y_pred)
-        return class_loss(y, y_pred), tf.reduce_mean(accuracy)
+        return tf.stack([class_loss(y, y_pred), tf.reduce_mean(accuracy)])
 
-    def discriminate(X, targets):
+    def discriminate(X, target):
         outputs = d_model(X, training=True)
+        targets = tf.fill((X.shape[0], 1), target)
         if not isinstance(outputs, (list, tuple)):
-            return (binary_loss(targets, outputs),)
+            return binary_loss(targets, outputs)
         # multi-output: these images' class is 'unknown', the last one
         unknown = tf.fill((X.shape[0],), N_CLASSES)
-        return (binary_loss(targets, outputs[0]) + class_loss(unknown, outputs[1]),)
+        return binary_loss(targets, outputs[0]) + class_loss(unknown, outputs[1])
 
-    def deceive(z, targets):
-        return (binary_loss(targets, gan_model(z, training=True)),)
+    def find_real(X):
+        return discriminate(X, 1.0)
 
-    def split(batch):
-        first, n_larger = divmod(batch.shape[0], n_parts)
-        sizes = [first + 1] * n_larger + [first] * (n_parts - n_larger)
-        return tf.split(batch, [size for size in sizes if size])
+    def find_generated(X):
+        return discriminate(X, 0.0)
 
-    def update(network, optimizer, objective, *batch):
-        """Minimise the first of objective's values; return their means."""
+    def deceive(z):
+        return binary_loss(tf.ones((z.shape[0], 1)), gan_model(z, training=True))
+
+    def update(network, optimizer, tape, loss):
         weights = network.trainable_variables
         # in float16 the optimizer scales the loss, and the gradients back
         scale = optimizer.scale_loss(tf.ones(()))
-        values, gradients = [], []
-        for part in zip(*map(split, batch), strict=True):
-            share = part[0].shape[0] / batch[0].shape[0]
-            with tf.GradientTape() as tape:
-                loss, *others = objective(*part)
-            gradients.append(tape.gradient(loss, weights, scale * share))
-            values.append([value * share for value in (loss, *others)])
-        optimizer.apply([tf.add_n(g) for g in zip(*gradients, strict=True)], weights)
-        return [tf.add_n(v) for v in zip(*values, strict=True)]
+        optimizer.apply(tape.gradient(loss, weights, scale), weights)
 
     for network, model in (
         (c_model, c_model),
@@ -255,24 +217,27 @@ def define_train_steps(
     def train_step(step, X_labelled, y, X_real, z_fake, z_gan):
         for dropout in dropouts:
             dropout.seed_generator.state.assign(tf.stack([seed, n_numbers * step + 4]))
-        real, generated = tf.ones((half_batch, 1)), tf.zeros((half_batch, 1))
 
         # (1) Update c: minimise -log p(y|x) on labelled images
-        c_loss, c_acc = update(c_model, c_model.optimizer, classify, X_labelled, y)
+        with tf.GradientTape() as tape:
+            c_loss, c_acc = tf.unstack(in_parts(classify, X_labelled, y))
+        update(c_model, c_model.optimizer, tape, c_loss)
 
         # (2) Update d: minimise -log D(x) on real images, labelled or not
-        (d_loss_real,) = update(d_model, d_model.optimizer, discriminate, X_real, real)
+        with tf.GradientTape() as tape:
+            d_loss_real = in_parts(find_real, X_real)
+        update(d_model, d_model.optimizer, tape, d_loss_real)
 
         # (3) Update d: minimise -log(1 - D(G(z))) on generated images
         X_fake = tf.concat([g_model(z, training=True) for z in split(z_fake)], axis=0)
-        (d_loss_fake,) = update(
-            d_model, d_model.optimizer, discriminate, X_fake, generated
-        )
+        with tf.GradientTape() as tape:
+            d_loss_fake = in_parts(find_generated, X_fake)
+        update(d_model, d_model.optimizer, tape, d_loss_fake)
 
         # (4) Update g alone: minimise -log D(G(z))
-        (g_loss,) = update(
-            g_model, gan_model.optimizer, deceive, z_gan, tf.ones((n_batch, 1))
-        )
+        with tf.GradientTape() as tape:
+            g_loss = in_parts(deceive, z_gan)
+        update(g_model, gan_model.optimizer, tape, g_loss)
 
         return tf.stack([c_loss, c_acc, d_loss_real, d_loss_fake, g_loss])
 
@@ -359,140 +324,55 @@ def train(
     state = [*d_model.variables, *c_model.variables, *g_model.variables]
     for model in (c_model, d_model, gan_model):
         state += model.optimizer.variables
-    settings = {
-        "options": options or {},
-        "seed": seed,
-        "n_batch": n_batch,
-        "jit": jit,
-        "n_parts": n_parts,
-        "versions": versions(),
-        "data_sha256": digest_of(dataset, test_dataset),
-        "labelled_images": labelled.tolist(),
-    }
+    settings = describe_settings(
+        options,
+        dataset,
+        test_dataset,
+        labelled,
+        seed=seed,
+        n_batch=n_batch,
+        jit=jit,
+        n_parts=n_parts,
+    )
 
-    out = Path(out or dated_folder("runs", "sgan_mnist"))
-    if not resume:
-        new_folder(out)
-    signals, progress = [], Progress(verbose)
-    with locked(out), noted_signals(signals.append), progress, writing_to(out):
-        if resume:
-            step, history, accuracy, seconds = resume_run(out, state, settings)
-            if max_steps is not None and max_steps <= step:
-                raise InputError(
-                    f"max_steps {max_steps}: the run in {out} has made {step} steps "
-                    "already; give more"
-                )
-        else:
-            new_folder(out)  # again, since another run may have been quicker
-            step, history, accuracy, seconds = 0, [], [], 0.0
-        with write_atomically(out / "settings.json") as path:
-            path.write_text(json.dumps(settings, indent=1) + "\n")
-        write_rows(
-            out / "history.csv",
-            [HISTORY, *(history_row(i, row) for i, row in enumerate(history, 1))],
+    def evaluate(step, out):
+        return summarize_performance(
+            step,
+            g_model,
+            c_model,
+            latent_dim,
+            dataset,
+            out=out,
+            sheet_points=sheet_points,
+            test_dataset=test_dataset,
+            supervised=supervised,
+            file_format=file_format,
+            verbose=verbose,
         )
-        write_rows(out / "accuracy.csv", [ACCURACY, *accuracy])
-        started = time.perf_counter() - seconds
-        saved = time.perf_counter()
 
-        # a GPU idles between calls, a CPU does not
-        steps_per_call = 50 if tf.config.list_logical_devices("GPU") else 1
-        last_step = min(n_steps, max_steps or n_steps)
-        progress.begin(step, last_step)
-        while step < last_step:
-            epoch_end = (step // bat_per_epo + 1) * bat_per_epo
-            n = min(steps_per_call, epoch_end - step, last_step - step)
-            figures = train_steps(tf.constant(step), tf.constant(n)).numpy()
-            history.extend(figures)
-            rows = list(enumerate(figures, step + 1))
-            append_rows(out / "history.csv", [history_row(i, row) for i, row in rows])
-            for i, row in rows:
-                progress.show(i, row)
-                check_finite(i, row)
-            step += n
-            evaluate = step in (epoch_end, last_step)
-            if evaluate:
-                progress.end_line()
-                accuracies = summarize_performance(
-                    step,
-                    g_model,
-                    c_model,
-                    latent_dim,
-                    dataset,
-                    out=out,
-                    sheet_points=sheet_points,
-                    test_dataset=test_dataset,
-                    supervised=supervised,
-                    file_format=file_format,
-                    verbose=verbose,
-                )
-                epoch = f"{step / bat_per_epo:g}"
-                elapsed = f"{time.perf_counter() - started:.1f}"
-                accuracy.append([epoch, str(step), *accuracies, elapsed])
-                append_rows(out / "accuracy.csv", accuracy[-1:])
-            stopping = bool(signals) and step < last_step
-            due = time.perf_counter() - saved > CHECKPOINT_SECONDS
-            if evaluate or stopping or due:
-                record = {
-                    "settings": settings,
-                    "seconds": time.perf_counter() - started,
-                    "accuracy": accuracy,
-                    "history": np.array(history, np.float32),
-                }
-                save_checkpoint(out, state, step, record)
-                saved = time.perf_counter()
-            if stopping:
-                resumption = f"--resume {shlex.quote(str(out))}"
-                if options is None:
-                    resumption = f"resume=True, out={str(out)!r}"
-                raise Interrupted(
-                    signals[0], f"saved after step {step}; go on with {resumption}"
-                )
-        plot_history(out)
-        save_animation(out)
-    return out
+    return make_run(
+        train_steps,
+        state,
+        evaluate,
+        settings,
+        columns=HISTORY,
+        describe=describe_step,
+        n_steps=n_steps,
+        epoch_steps=bat_per_epo,
+        out=out or dated_folder("runs", "sgan_mnist"),
+        max_steps=max_steps,
+        verbose=verbose,
+        resume=resume,
+    )
 
 
-def resume_run(out, state, settings):
-    """Restore the variables in `state` from the newest whole checkpoint in `out`.
-
-    Returns step, history (list of (5,) arrays), accuracy (rows) and seconds so far.
-    Raises InputError where the checkpoint belongs to a run with other settings.
-    """
-    remove_partials(out)
-    step, record = restore_newest(out, state)
-    if record is None:
-        return 0, [], [], 0.0
-    for name in (
-        "seed",
-        "n_batch",
-        "jit",
-        "n_parts",
-        "data_sha256",
-        "labelled_images",
-    ):
-        if record["settings"][name] != settings[name]:
-            raise InputError(
-                f"{out}: was started with another {name}; resume it with the same data "
-                "and settings"
-            )
-    before, now = record["settings"]["versions"], settings["versions"]
-    changed = [name for name in now if now[name] != before.get(name)]
-    if changed:
-        print(
-            f"{out}: was started with another version of {', '.join(changed)}: the "
-            "bits may differ from an uninterrupted run's",
-            file=sys.stderr,
-        )
-    return step, list(record["history"]), record["accuracy"], record["seconds"]
-
-
-def digest_of(*datasets):
-    """Return the SHA-256 of the arrays in these data sets, None left out."""
-    digest = hashlib.sha256()
-    for array in (a for dataset in datasets if dataset for a in dataset):
-        digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()
+def describe_step(figures):
+    """Return the tutorial's text of a step's five figures."""
+    c_loss, c_acc, d_loss1, d_loss2, g_loss = figures
+    return (
+        f"c[{c_loss:.3f},{100 * c_acc:.0f}], d[{d_loss1:.3f},{d_loss2:.3f}], "
+        f"g[{g_loss:.3f}]"
+    )
 
 
 def summarize_performance(
@@ -513,8 +393,8 @@ def summarize_performance(
     """Save a sheet of n_samples generated digits and both models; measure accuracy.
 
     sheet_points: (n_samples, latent_dim), None for fresh ones. Returns the
-    percentages for accuracy.csv, as text, '' where there are no such images: accuracy
-    on dataset and on test_dataset, and error on the labelled images, supervised.
+    percentages for accuracy.csv, as text, '' where there are no such images (None):
+    accuracy on dataset and test_dataset, error on the labelled images, supervised.
     """
     if sheet_points is None:
         sheet_points = generate_latent_points(latent_dim, n_samples)
@@ -530,13 +410,12 @@ def summarize_performance(
     g_name = f"g_model_{step:04d}.{file_format}"
     c_name = f"c_model_{step:04d}.{file_format}"
     for model, name in ((g_model, g_name), (c_model, c_name)):
-        with write_atomically(out / name) as path:
-            try:
-                model.save(path)
-            except RuntimeError as error:  # h5py's, where the disk is full
-                raise OSError(" ".join(str(error).split())) from error
+        save_model(model, out / name)
     if verbose:
-        print(f"Classifier Accuracy: {train_acc:.3f}%")
+        if train_acc is not None:
+            print(f"Classifier Accuracy: {train_acc:.3f}%")
+        elif test_acc is not None:
+            print(f"Test Accuracy: {test_acc:.3f}%")
         print(f">Saved: {plot_name}, {g_name}, and {c_name}", flush=True)
     labelled_error = None if labelled_acc is None else 100.0 - labelled_acc
     return [
@@ -555,10 +434,6 @@ def check_batch(n_batch, n_images):
         raise InputError(
             f"batch {n_batch}: there are {n_images} images; give a smaller batch"
         )
-
-
-def draw_seed():
-    return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
 
 
 DEFAULTS = {
@@ -581,127 +456,23 @@ def parse_arguments(argv):
     parser = OneLineParser(
         description="Train a semi-supervised GAN on MNIST with a few labelled images."
     )
+    add_options(parser)
     add = parser.add_argument
-    add("--epochs", type=int, help="passes over the training images (default: 20)")
     add("--batch", type=int, help="images a batch, an even number (default: 100)")
-    add("--labels", type=int, help="labelled images, of all classes (default: 100)")
-    add("--latent-dim", type=int, help="size of a latent point (default: 100)")
-    add("--seed", type=int, help="0 to 2147483647 (default: drawn and printed)")
-    add("--data", metavar="FILE", help=".npz file (default: the bundled MNIST)")
-    add("--out", metavar="DIR", help="new folder (default: runs/<date>-<time>-...)")
     add(
         "--discriminator",
         choices=("stacked", "shared", "multi-output"),
         help="design, see discriminators.py (default: stacked)",
     )
-    add(
-        "--precision",
-        choices=PRECISIONS,
-        help="the mixed ones are faster where the processor has them; auto: "
-        "mixed_bfloat16 where it has that, else float32 (default: float32)",
-    )
-    add(
-        "--jit",
-        choices=JIT,
-        help="compile the step with XLA; auto: on a GPU only (default: auto)",
-    )
-    add(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="threads on a CPU; the last bits of a run depend on it (default: one a "
-        "core, 16 at most)",
-    )
-    add("--max-steps", type=int, metavar="N", help="stop after N steps")
-    add(
-        "--verbose",
-        choices=("auto", "0", "1", "2"),
-        default="auto",
-        help="2: a line a step; 1: one line kept up to date, with the time left; "
-        "0: no progress; auto: 1 on a terminal, else 2 (default: auto)",
-    )
-    add(
-        "--format",
-        choices=("keras", "h5"),
-        help="file format of the models (default: keras)",
-    )
-    add(
-        "--resume",
-        metavar="DIR",
-        help="go on with the run in this folder; --epochs may be raised",
-    )
     return parser.parse_args(argv)
 
 
-def check_options(options):
-    """Raise InputError for a number that is out of its range."""
-    for name in ("epochs", "latent_dim", "threads", "max_steps"):
-        value = options[name]
-        if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
-    seed = options["seed"]
-    if seed is not None and not 0 <= seed < 2**31:
-        raise InputError(f"--seed {seed}: must be from 0 to 2147483647")
-
-
-def saved_options(folder, given):
-    """Return the options of the run in `folder`, to be resumed with those given.
-
-    Raises InputError where there is no run or a given option differs from the run's;
-    epochs may grow, and max_steps holds for one start only.
-    """
-    path = Path(folder) / "settings.json"
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))["options"]
-        saved = {name: saved[name] for name in DEFAULTS if saved[name] is not None}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: not the settings of a run; name a run's folder"
-        ) from error
-    # as on the command line, so that types and choices are checked
-    arguments = [f"--{name.replace('_', '-')}={saved[name]}" for name in saved]
-    parsed = vars(parse_arguments(arguments))
-    options = {**DEFAULTS, **{name: parsed[name] for name in saved}}
-    for name, value in given.items():
-        grows = name == "epochs" and value >= options[name]
-        # the images are compared later, wherever their file is
-        free = name in ("max_steps", "data")
-        if value != options[name] and not grows and not free:
-            raise InputError(
-                f"{folder}: was started with {name} {options[name]}, not {value}; "
-                "resume it without that option"
-            )
-    return {**options, "max_steps": None, **given}
-
-
 def run(args):
-    given = {name: vars(args)[name] for name in DEFAULTS}
-    given = {name: value for name, value in given.items() if value is not None}
-    if "data" in given:
-        given["data"] = str(Path(given["data"]).resolve())
-    if "precision" in given:
-        given["precision"] = choose_precision(given["precision"])
-    if args.resume is None:
-        options = {**DEFAULTS, **given}
-    elif args.out is None:
-        options = saved_options(args.resume, given)
-    else:
-        raise InputError("--resume names the folder already; leave out --out")
-    if options["threads"] is None:
-        options["threads"] = min(count_cores(), 16)
-    check_options(options)
-    if options["seed"] is None:
-        options["seed"] = draw_seed()
-    data = args.data or options["data"]
-    dataset = load_real_samples(data, scale=False)
-    test_dataset = load_test_samples(data, scale=False)
+    options = resolve_options(args, DEFAULTS, parse_arguments, growing=("epochs",))
+    dataset, test_dataset = load_data(args, options)
     check_batch(options["batch"], len(dataset[0]))
     check_supervised(dataset[1], options["labels"])
-    out = args.resume
-    if out is None:
-        out = new_folder(args.out or dated_folder("runs", "sgan_mnist"))
-    if given.get("seed") is None:
-        print(f"seed={options['seed']}")
+    out = open_run(args, options, "sgan_mnist")
 
     jit = choose_jit(options["jit"])
     n_parts = count_parts(options["threads"], jit, options["batch"])
@@ -710,9 +481,6 @@ def run(args):
     d_model, c_model = define_discriminator(design=options["discriminator"])
     g_model = define_generator(options["latent_dim"])
     gan_model = define_gan(g_model, d_model)
-    verbose = args.verbose
-    if verbose == "auto":
-        verbose = 1 if sys.stdout.isatty() else 2
     out = train(
         g_model,
         d_model,
@@ -727,7 +495,7 @@ def run(args):
         seed=options["seed"],
         out=out,
         max_steps=options["max_steps"],
-        verbose=int(verbose),
+        verbose=verbosity(args),
         file_format=options["format"],
         options=options,
         resume=args.resume is not None,

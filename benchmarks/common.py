@@ -205,7 +205,7 @@ def describe_run(script, argv):
     return {
         "command": " ".join(["python", f"benchmarks/{script}", *map(str, arguments)]),
         "machine": {
-            "processor": _processor_name(),
+            "processor": devices.processor_name(),
             "cores": os.cpu_count(),
             "memory_gib": _memory_gib(),
             "system": f"{platform.system()} {platform.machine()}",
@@ -231,15 +231,6 @@ def one_line(description):
         f"{', '.join(f'{name} {version}' for name, version in versions)}; "
         f"`{description['command']}`\n"
     )
-
-
-def _processor_name():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1] for line in lines if line.startswith("model name")]
-    return names[0].strip() if names else platform.processor()
 
 
 def _memory_gib():

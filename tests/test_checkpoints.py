@@ -16,6 +16,7 @@ import pytest
 import checkpoints
 import helpers
 import sgan_mnist
+import training_run
 from checkpoints import (
     checkpoint_paths,
     locked,
@@ -146,7 +147,7 @@ def test_resumed_is_uninterrupted(design, precision, small_data, tmp_path):
 
 def slow_run(options, stepping):
     """A run with a checkpoint after each step, which takes its time to be written."""
-    check_finite = sgan_mnist.check_finite
+    check_finite = training_run.check_finite
 
     stepped = []
 
@@ -159,8 +160,8 @@ def slow_run(options, stepping):
             stepping.set()
             time.sleep(0.2)
 
-    sgan_mnist.check_finite = note
-    sgan_mnist.CHECKPOINT_SECONDS = 0
+    training_run.check_finite = note
+    training_run.CHECKPOINT_SECONDS = 0
     os.fsync = slow_fsync
     sys.exit(sgan_mnist.main(options))
 

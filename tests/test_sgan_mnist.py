@@ -333,7 +333,7 @@ def test_the_files_of_a_run(tiny_run, small_data):
     assert np.bincount(y[labelled]).tolist() == [10] * 10
 
     header, rows = read_csv(run / "history.csv")
-    assert header == list(run_folder.HISTORY)
+    assert header == list(sgan_mnist.HISTORY)
     assert [row[0] for row in rows] == ["1", "2", "3", "4"]
     assert np.isfinite(np.array(rows, float)).all()
 

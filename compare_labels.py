@@ -1,0 +1,534 @@
+"""Compare classifiers over numbers of labels, methods and draws of the labels.
+
+    python compare_labels.py                              # all, one run after another
+    python compare_labels.py --methods tuned --labels 100 --seeds 1-10
+    python compare_labels.py --out DIR                    # DIR goes on where it stopped
+    python compare_labels.py --jobs 2 --threads 1         # two runs side by side
+    python compare_labels.py --cluster tcp://HOST:8786    # on a Dask cluster
+
+Methods: `standalone`, the tutorial's classifier on the labelled images alone; `sgan`,
+the tutorial's SGAN; `tuned`, the tuned one; `tuned-without-NAME`, the tuned one with an
+ingredient left out. Each run is one start of that method's script. The same seed means
+the same labelled images for all methods. No run is left out, and nothing is chosen by
+test accuracy: each figure is that of a run's last step.
+"""
+
+import contextlib
+import csv
+import datetime
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from checkpoints import locked
+from devices import count_cores, processor_name
+from helpers import (
+    InputError,
+    LazyModule,
+    OneLineParser,
+    RunError,
+    run_script,
+    writable_folder,
+    write_atomically,
+)
+from run_folder import write_rows
+
+figure = LazyModule("matplotlib.figure")
+joblib = LazyModule("joblib")
+
+ROOT = Path(__file__).resolve().parent
+SCRIPTS = {
+    "standalone": "standalone_classifier.py",
+    "sgan": "sgan_mnist.py",
+    "tuned": "sgan_tuned.py",
+}
+WITHOUT = "tuned-without-"
+COLUMNS = (
+    "method",
+    "labels",
+    "seed",
+    "test_error",
+    "train_accuracy",
+    "step",
+    "seconds",
+    "threads",
+    "processor",
+)
+# test error, percent; Odena 2016 (table 1, accuracies there), Salimans et al. 2016
+# (table 1, mean of ten draws)
+PUBLISHED = {
+    "Odena 2016, CNN alone": {25: 25.0, 50: 14.1, 100: 10.5, 1000: 3.5},
+    "Odena 2016, SGAN": {25: 19.8, 50: 11.7, 100: 7.2, 1000: 3.6},
+    "Salimans et al. 2016": {20: 16.77, 50: 2.21, 100: 0.93, 200: 0.90},
+}
+# what all the runs of a folder share
+SHARED = ("data", "budget", "epochs", "precision", "max_steps")
+
+
+def script_of(method):
+    """Return the script of a method and the options that make it this method."""
+    if method.startswith(WITHOUT):
+        return SCRIPTS["tuned"], ["--without", method.removeprefix(WITHOUT)]
+    return SCRIPTS[method], []
+
+
+def parse_arguments(argv):
+    parser = OneLineParser(
+        description="Compare classifiers over labels, methods and label draws."
+    )
+    add = parser.add_argument
+    add("--methods", nargs="+", default=list(SCRIPTS), metavar="METHOD")
+    add("--labels", nargs="+", type=int, default=[20, 50, 100, 200, 1000], metavar="N")
+    add("--draws", type=int, metavar="N", help="label draws: seeds 1 to N (default: 5)")
+    add("--seeds", type=seeds_of, metavar="A-B", help="these seeds: 1-10 or 1,4,7")
+    add(
+        "--out",
+        default="runs/compare_labels",
+        metavar="DIR",
+        help="folder of the runs and results; runs already there are not made again "
+        "(default: runs/compare_labels)",
+    )
+    add("--jobs", type=int, default=1, metavar="N", help="runs side by side")
+    add("--threads", type=int, metavar="N", help="threads a run (default: cores/jobs)")
+    add("--cluster", metavar="ADDRESS", help="a Dask scheduler, instead of --jobs")
+    add("--data", metavar="FILE", help=".npz file (default: the bundled MNIST)")
+    add(
+        "--epochs", type=int, metavar="N", help="of sgan and tuned (default: their own)"
+    )
+    add("--budget", type=float, metavar="MINUTES", help="of each tuned run")
+    add("--precision", metavar="NAME", help="as in sgan_mnist.py (default: float32)")
+    add("--max-steps", type=int, metavar="N", help="of each run, for a quick try")
+    return parser.parse_args(argv)
+
+
+def seeds_of(text):
+    """'1-3,7' -> [1, 2, 3, 7]; for --seeds."""
+    seeds = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        seeds += range(int(first), int(last if dash else first) + 1)
+    if not seeds:
+        raise ValueError
+    return seeds
+
+
+def check_arguments(args):
+    """Raise InputError for a grid that can't be run; return its seeds."""
+    for method in args.methods:
+        if method not in SCRIPTS and not re.fullmatch(
+            WITHOUT + r"[a-z]+(\+[a-z]+)*", method
+        ):
+            raise InputError(
+                f"--methods {method}: give {', '.join(SCRIPTS)} or {WITHOUT}NAME"
+            )
+    for name in ("jobs", "threads", "draws", "epochs", "max_steps"):
+        value = vars(args)[name]
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+    for n_labels in args.labels:
+        if n_labels < 1 or n_labels % 10:
+            raise InputError(f"--labels {n_labels}: give positive multiples of 10")
+    if args.draws is not None and args.seeds is not None:
+        raise InputError("--seeds and --draws: give one of them")
+    return args.seeds or list(range(1, (args.draws or 5) + 1))
+
+
+def run_name(method, n_labels, seed):
+    return f"{method}-{n_labels}-{seed}"
+
+
+def make_one_run(out, method, n_labels, seed, shared, threads):
+    """Make one run, or go on with it; return its row for runs.csv, a dict.
+
+    out: the folder of the comparison. Runs in a process of a worker, maybe on another
+    machine with the same file system; its scripts are processes of their own.
+    """
+    folder = Path(out) / run_name(method, n_labels, seed)
+    result = folder / "result.json"
+    wait_for(folder)
+    if result.exists():
+        return json.loads(result.read_text())
+    if not is_finished(folder, method):
+        start_script(folder, method, n_labels, seed, shared, threads)
+    with open(folder / "accuracy.csv", newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    row = {
+        "method": method,
+        "labels": n_labels,
+        "seed": seed,
+        "test_error": f"{100 - float(last['test_accuracy']):.3f}",
+        "train_accuracy": last["train_accuracy"],
+        "step": last["step"],
+        "seconds": last["seconds"],
+        "threads": threads,
+        "processor": processor_name(),
+    }
+    with write_atomically(result) as temporary:
+        temporary.write_text(json.dumps(row) + "\n")
+    return row
+
+
+def is_finished(folder, method):
+    """Whether a run's script had come to its end; it writes this file last."""
+    last = "accuracy.csv" if method == "standalone" else "animation.gif"
+    return (folder / last).exists()
+
+
+def start_script(folder, method, n_labels, seed, shared, threads):
+    """Start a run's script, or let it go on, and wait for its end."""
+    script, more = script_of(method)
+    left_out = {"standalone": ("epochs", "budget"), "sgan": ("budget",)}.get(method, ())
+    if method != "standalone" and (folder / "settings.json").exists():
+        command = ["--resume", folder]
+        if shared["max_steps"] is not None:
+            command += ["--max-steps", shared["max_steps"]]
+    else:
+        clear(folder)
+        command = ["--labels", n_labels, "--seed", seed, "--out", folder, *more]
+        for name, value in shared.items():
+            if value is not None and name not in left_out:
+                command += [f"--{name.replace('_', '-')}", value]
+    command = [sys.executable, ROOT / script, *command]
+    command = list(map(str, [*command, "--threads", threads, "--verbose", 0]))
+    with one_gpu() as environment:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise RunError(f"{shlex.join(command)}: {reason}")
+
+
+def wait_for(folder):
+    """Wait while a process is at work in a run's folder.
+
+    That is one whose worker was killed: it goes on by itself.
+    """
+    while folder.exists():
+        try:
+            with locked(folder):
+                return
+        except InputError:
+            time.sleep(1)
+
+
+def clear(folder):
+    """Remove what a run left that had not come to its settings."""
+    if folder.exists():
+        for path in folder.iterdir():
+            path.unlink()
+
+
+@contextlib.contextmanager
+def one_gpu():
+    """Yield an environment with a GPU that no other run on this machine uses.
+
+    Without GPUs, or where all are taken, the environment is this process's.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        named = ",".join(map(str, range(count_gpus())))
+    gpus = [gpu for gpu in named.split(",") if gpu not in ("", "-1")]
+    for gpu in gpus if len(gpus) > 1 else ():
+        place = Path(tempfile.gettempdir(), f"compare_labels-gpu-{gpu}")
+        place.mkdir(exist_ok=True)
+        try:
+            with locked(place):
+                yield {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
+                return
+        except InputError:
+            continue
+    yield dict(os.environ)
+
+
+def count_gpus():
+    """Return how many NVIDIA GPUs the driver lists on this Linux machine."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+@contextlib.contextmanager
+def engine(args):
+    """Yield joblib's parallel engine: processes of this machine, or a Dask cluster."""
+    if args.cluster is None:
+        with joblib.parallel_config("loky", n_jobs=args.jobs):
+            yield
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InputError(
+            "--cluster: dask.distributed is not installed; pip install "
+            "'dask[distributed]', here and for the workers"
+        ) from error
+    try:
+        client = Client(args.cluster, timeout=10)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--cluster {args.cluster}: no scheduler answers; start one with "
+            "`dask scheduler`"
+        ) from error
+    with client, joblib.parallel_config("dask", wait_for_workers_timeout=60):
+        yield
+
+
+class Status(threading.Thread):
+    """Keeps a line on a terminal up to date: what runs, what is done, time left."""
+
+    def __init__(self, out, grid, rows, jobs):
+        super().__init__(daemon=True)
+        self._out, self._grid, self._rows, self._jobs = out, grid, rows, jobs
+        self._ended = threading.Event()
+
+    def __enter__(self):
+        if sys.stdout.isatty():
+            self.start()
+        return self
+
+    def __exit__(self, *exception):
+        self._ended.set()
+        if self.is_alive():
+            self.join()
+            print(f"\r{'':<99}\r", end="", flush=True)
+
+    def run(self):
+        while not self._ended.wait(2):
+            print(f"\r{self.line()[:99]:<99}", end="", flush=True)
+
+    def line(self):
+        """Return the line: runs at work with their progress, done, and time left."""
+        done = runs_of(self._rows)
+        running = {}
+        for run in self._grid:
+            fraction = progress_of(self._out / run_name(*run))
+            if run not in done and fraction is not None:
+                running[run] = fraction
+        parts = [f"{run_name(*run)} {100 * f:.0f} %" for run, f in running.items()]
+        left = seconds_left(self._grid, self._rows, running, self._jobs)
+        text = f"{sum(run in done for run in self._grid)} of {len(self._grid)} done"
+        if left is not None:
+            text += f", {datetime.timedelta(seconds=round(left))} left"
+        return f"{text}; runs: {', '.join(parts)}"
+
+
+def progress_of(folder):
+    """Return how much of a run that is at work is done, from 0 to 1, else None."""
+    try:
+        with locked(folder):
+            return None
+    except InputError:
+        pass  # a process is at work there
+    except OSError:
+        return None
+    try:
+        settings = json.loads((folder / "settings.json").read_text())
+        options = settings["options"]
+        n_steps = settings.get("n_steps")
+        if n_steps is None:  # the tutorial's: epochs of 600 steps
+            n_steps = options["epochs"] * (60_000 // options["batch"])
+        n_steps = min(n_steps, options.get("max_steps") or n_steps)
+        with open(folder / "history.csv", "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 400))
+            step = int(file.read().splitlines()[-1].split(b",")[0])
+        return min(1.0, step / n_steps)
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0.0
+
+
+def seconds_left(grid, rows, running, jobs):
+    """Return an estimate from the runs that are done; None where there is none.
+
+    rows: those of runs.csv; running: {run: how much is done}.
+    """
+    seconds = {}
+    for row in rows:
+        seconds.setdefault(row["method"], []).append(float(row["seconds"]))
+    done = runs_of(rows)
+    left = 0.0
+    for run in grid:
+        if run not in done:
+            if run[0] not in seconds:
+                return None
+            left += np.mean(seconds[run[0]]) * (1 - running.get(run, 0.0))
+    return left / jobs
+
+
+def read_rows(path):
+    """Return the rows of runs.csv, dicts; [] where there is none yet."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    if rows and tuple(rows[0]) != COLUMNS:
+        raise InputError(f"{path}: not a table of this script; name another --out")
+    return rows
+
+
+def runs_of(rows):
+    """Return the runs that rows are of, a set of (method, labels, seed)."""
+    return {(row["method"], int(row["labels"]), int(row["seed"])) for row in rows}
+
+
+def save_rows(path, rows):
+    write_rows(path, [COLUMNS, *([row[name] for name in COLUMNS] for row in rows)])
+
+
+def summarise(rows):
+    """Return {(method, labels): figures of the test errors, in percent}."""
+    errors = {}
+    for row in rows:
+        key = (row["method"], int(row["labels"]))
+        errors.setdefault(key, []).append(float(row["test_error"]))
+    return {
+        key: {
+            "draws": len(values),
+            "mean": np.mean(values),
+            "sd": np.std(values, ddof=1) if len(values) > 1 else np.nan,
+            "best": min(values),
+            "worst": max(values),
+        }
+        for key, values in errors.items()
+    }
+
+
+def describe(summary):
+    """Return the Markdown table, published figures included."""
+    lines = [
+        "| labels | method | draws | test error, % (mean ± sd) | best | worst |",
+        "|---:|---|---:|---:|---:|---:|",
+    ]
+    for n_labels in sorted({labels for _, labels in summary}):
+        for (method, labels), f in summary.items():
+            if labels == n_labels:
+                sd = "" if np.isnan(f["sd"]) else f" ± {f['sd']:.2f}"
+                lines.append(
+                    f"| {labels} | `{method}` | {f['draws']} | {f['mean']:.2f}{sd} "
+                    f"| {f['best']:.2f} | {f['worst']:.2f} |"
+                )
+        for name, published in PUBLISHED.items():
+            if n_labels in published:
+                error = f"{published[n_labels]:.2f}"
+                lines.append(f"| {n_labels} | {name}, published | | {error} | | |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(summary, path):
+    """Save the plot of test error against labels, with a standard deviation's bars."""
+    fig = figure.Figure(figsize=(7, 4.5), layout="constrained")
+    axes = fig.subplots()
+    for method in dict.fromkeys(method for method, _ in summary):
+        points = sorted(
+            (labels, f["mean"], f["sd"])
+            for (name, labels), f in summary.items()
+            if name == method
+        )
+        labels, means, sds = zip(*points, strict=True)
+        axes.errorbar(
+            labels, means, np.nan_to_num(sds), fmt="o-", capsize=3, label=method
+        )
+    for name, published in PUBLISHED.items():
+        axes.plot(*zip(*published.items(), strict=True), "x--", alpha=0.5, label=name)
+    axes.set(
+        xlabel="labelled images", ylabel="test error, %", xscale="log", yscale="log"
+    )
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    with write_atomically(path) as temporary:
+        fig.savefig(temporary, dpi=120)
+
+
+def save_results(out, rows):
+    save_rows(out / "runs.csv", rows)
+    summary = summarise(rows)
+    with write_atomically(out / "table.md") as temporary:
+        temporary.write_text(describe(summary), encoding="utf-8")
+    plot(summary, out / "plot.png")
+    return summary
+
+
+def check_shared(out, shared):
+    """Record what the runs in `out` share; InputError where others are there."""
+    path = out / "shared.json"
+    if not path.exists():
+        if any(out.iterdir()):
+            raise InputError(f"{out}: holds other files; name a new folder, --out")
+        with write_atomically(path) as temporary:
+            temporary.write_text(json.dumps(shared, indent=1) + "\n")
+        return
+    try:
+        before = json.loads(path.read_text())
+        differing = [name for name in SHARED if before[name] != shared[name]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path}: can't be read; name a new folder, --out") from error
+    for name in differing:
+        raise InputError(
+            f"{out}: its runs have {name} {before[name]}, not {shared[name]}; name a "
+            "new folder, --out"
+        )
+
+
+def run(args):
+    seeds = check_arguments(args)
+    if args.data is not None:
+        if not Path(args.data).is_file():
+            raise InputError(f"{args.data}: no such file; give an .npz file, --data")
+        args.data = str(Path(args.data).resolve())
+    shared = {name: vars(args)[name] for name in SHARED}
+    threads = args.threads or max(1, count_cores() // args.jobs)
+    out = writable_folder(args.out).resolve()
+    grid = [(m, n, s) for n in args.labels for m in args.methods for s in seeds]
+    grid = list(dict.fromkeys(grid))
+    with locked(out):
+        check_shared(out, shared)
+        rows = read_rows(out / "runs.csv")
+        done = runs_of(rows)
+        missing = [one for one in grid if one not in done]
+        print(f"{len(grid) - len(missing)} of {len(grid)} runs are there already")
+        failures = []
+        with engine(args), Status(out, grid, rows, args.jobs):
+            results = joblib.Parallel(
+                return_as="generator_unordered", batch_size=1, pre_dispatch="all"
+            )(joblib.delayed(attempt)(out, *one, shared, threads) for one in missing)
+            for row in results:
+                if isinstance(row, str):
+                    failures.append(row)
+                    print(f"\r{row}", file=sys.stderr, flush=True)
+                    continue
+                rows.append(row)
+                save_results(out, rows)
+                print(
+                    f"\r{run_name(row['method'], row['labels'], row['seed'])}: test "
+                    f"error {float(row['test_error']):.2f} %, "
+                    f"{float(row['seconds']):.0f} s".ljust(80),
+                    flush=True,
+                )
+        if rows:
+            print(describe(save_results(out, rows)))
+    print(f"The results are in {out}")
+    if failures:
+        raise RunError(f"{len(failures)} runs failed; start again to go on with them")
+
+
+def attempt(*arguments):
+    """Return make_one_run's row, or what went wrong as text: the others go on."""
+    try:
+        return make_one_run(*arguments)
+    except (RunError, OSError, ValueError, LookupError) as error:
+        return f"{run_name(*arguments[1:4])}: {error}"
+
+
+def main(argv=None):
+    return run_script("compare_labels.py", lambda: run(parse_arguments(argv)))
+
+
+if __name__ == "__main__":
+    # under its own name, by which the workers' processes import it
+    import compare_labels
+
+    sys.exit(compare_labels.main())

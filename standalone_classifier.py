@@ -1,0 +1,129 @@
+"""Train the tutorial's classifier alone, on the labelled images and nothing else.
+
+    python standalone_classifier.py                      # 100 labels, into runs/
+    python standalone_classifier.py --labels 20 --seed 1
+
+This is what a semi-supervised GAN must beat: the same network, the same labelled
+images for the same seed, the same optimizer, no unlabelled images.
+"""
+
+import json
+import sys
+import time
+
+import numpy as np
+
+from devices import choose_jit, prepare_tensorflow
+from helpers import (
+    LazyModule,
+    OneLineParser,
+    check_supervised,
+    measure_accuracy,
+    run_script,
+    scale_images,
+    select_supervised_indices,
+    write_atomically,
+)
+from run_folder import ACCURACY, save_model, write_rows, writing_to
+from training_run import (
+    add_options,
+    describe_settings,
+    load_data,
+    open_run,
+    resolve_options,
+    verbosity,
+)
+
+keras = LazyModule("keras")
+discriminators = LazyModule("discriminators")
+
+HALF_BATCH = 50
+DEFAULTS = {
+    "steps": 2000,
+    "labels": 100,
+    "seed": None,
+    "data": None,
+    "precision": "float32",
+    "jit": "auto",
+    "threads": None,
+    "max_steps": None,
+    "format": "keras",
+}
+
+
+def train(c_model, dataset, labelled, n_steps, rng, *, verbose=0):
+    """Fit c_model to the images dataset[0][labelled] in n_steps steps of 50 images.
+
+    dataset: [X, y], X as uint8 in [0, 255]. Batches are drawn with replacement, as an
+    SGAN's are; rng: a numpy Generator. Returns accuracy on these images, in percent.
+    """
+    X, y = scale_images(dataset[0][labelled]), dataset[1][labelled]
+    chosen = rng.integers(0, len(X), (n_steps, HALF_BATCH)).ravel()
+    c_model.fit(
+        X[chosen], y[chosen], batch_size=HALF_BATCH, shuffle=False, verbose=verbose
+    )
+    return measure_accuracy(c_model, X, y)
+
+
+def parse_arguments(argv):
+    parser = OneLineParser(
+        description="Train the tutorial's classifier on the labelled images alone."
+    )
+    add_options(parser, "epochs", "latent_dim", "resume")
+    parser.add_argument(
+        "--steps", type=int, help="steps of 50 labelled images (default: 2000)"
+    )
+    return parser.parse_args(argv)
+
+
+def run(args):
+    options = resolve_options(args, DEFAULTS, parse_arguments)
+    dataset, test_dataset = load_data(args, options)
+    check_supervised(dataset[1], options["labels"])
+    out = open_run(args, options, "standalone_classifier")
+    seed, n_steps = options["seed"], options["steps"]
+    if options["max_steps"] is not None:
+        n_steps = min(n_steps, options["max_steps"])
+
+    jit = choose_jit(options["jit"])
+    prepare_tensorflow(options["precision"], options["threads"])
+    keras.utils.set_random_seed(seed)
+    _, c_model = discriminators.define_stacked_discriminators()
+    c_model.jit_compile = jit
+    rng = np.random.default_rng(seed)
+    labelled = select_supervised_indices(dataset[1], options["labels"], rng=rng)
+    settings = describe_settings(
+        options,
+        dataset,
+        test_dataset,
+        labelled,
+        seed=seed,
+        n_batch=2 * HALF_BATCH,
+        jit=jit,
+        n_parts=1,
+    )
+    started = time.perf_counter()
+    with writing_to(out):
+        with write_atomically(out / "settings.json") as path:
+            path.write_text(json.dumps(settings, indent=1) + "\n")
+        labelled_acc = train(
+            c_model, dataset, labelled, n_steps, rng, verbose=min(1, verbosity(args))
+        )
+        train_acc = measure_accuracy(c_model, *dataset)
+        test_acc = measure_accuracy(c_model, *test_dataset)
+        save_model(c_model, out / f"c_model_{n_steps:04d}.{options['format']}")
+        figures = (train_acc, test_acc, 100 - labelled_acc)
+        seconds = f"{time.perf_counter() - started:.1f}"
+        row = ["", n_steps, *(f"{figure:.3f}" for figure in figures), seconds]
+        write_rows(out / "accuracy.csv", [ACCURACY, row])
+    print(f"Train Accuracy: {train_acc:.3f}%")
+    print(f"Test Accuracy: {test_acc:.3f}%")
+    print(f"The run is in {out}")
+
+
+def main(argv=None):
+    return run_script("standalone_classifier.py", lambda: run(parse_arguments(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

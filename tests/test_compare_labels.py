@@ -1,0 +1,294 @@
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import compare_labels
+import helpers
+import standalone_classifier
+from checkpoints import locked
+
+ROOT = Path(compare_labels.__file__).resolve().parent
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---------------------------------------------------------------- figures
+
+
+def rows_of(method, labels, errors):
+    return [
+        {
+            "method": method,
+            "labels": str(labels),
+            "seed": str(seed),
+            "test_error": error,
+        }
+        for seed, error in enumerate(errors, 1)
+    ]
+
+
+def test_the_table():
+    rows = rows_of("tuned", 100, ["1.000", "2.000", "6.000"])
+    rows += rows_of("standalone", 100, ["9.500"])
+    summary = compare_labels.summarise(rows)
+    assert summary["tuned", 100] == {
+        "draws": 3,
+        "mean": 3.0,
+        "sd": pytest.approx(np.sqrt(7)),
+        "best": 1.0,
+        "worst": 6.0,
+    }
+    table = compare_labels.describe(summary).splitlines()
+    assert table[2] == "| 100 | `tuned` | 3 | 3.00 ± 2.65 | 1.00 | 6.00 |"
+    assert table[3] == "| 100 | `standalone` | 1 | 9.50 | 9.50 | 9.50 |"
+    assert "| 100 | Odena 2016, SGAN, published | | 7.20 | | |" in table
+    assert "| 100 | Salimans et al. 2016, published | | 0.93 | | |" in table
+    assert not any(line.startswith("| 50 ") for line in table)
+
+
+def test_seeds():
+    assert compare_labels.seeds_of("1-3,7") == [1, 2, 3, 7]
+    assert compare_labels.seeds_of("4") == [4]
+
+
+def test_the_time_left():
+    grid = [("sgan", 20, seed) for seed in range(1, 5)]
+    rows = [
+        {"method": "sgan", "labels": "20", "seed": seed, "seconds": "100.0"}
+        for seed in ("1", "2")
+    ]
+    running = {("sgan", 20, 3): 0.25}
+    assert compare_labels.seconds_left(grid, rows, running, 1) == 175
+    assert compare_labels.seconds_left(grid, rows, running, 2) == 87.5
+    assert compare_labels.seconds_left(grid, [], running, 1) is None
+
+
+def test_one_gpu_a_run(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    monkeypatch.setattr(compare_labels.tempfile, "gettempdir", lambda: str(tmp_path))
+    with compare_labels.one_gpu() as first, compare_labels.one_gpu() as second:
+        assert first["CUDA_VISIBLE_DEVICES"] == "4"
+        assert second["CUDA_VISIBLE_DEVICES"] == "6"
+    with compare_labels.one_gpu() as third:
+        assert third["CUDA_VISIBLE_DEVICES"] == "4"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    with compare_labels.one_gpu() as none:
+        assert none["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
+# ---------------------------------------------------------------- runs
+
+
+def options_of(data, out, *more):
+    options = ("--data", data, "--labels", 20, "--max-steps", 2, "--threads", 1)
+    return [str(option) for option in (*options, "--out", out, *more)]
+
+
+@pytest.fixture(scope="module")
+def comparison(small_data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("compare") / "all methods"
+    options = options_of(small_data, out, "--draws", 1, "--jobs", 2)
+    assert compare_labels.main(options) == 0
+    return out
+
+
+def test_each_run_has_a_row(comparison):
+    rows = read_csv(comparison / "runs.csv")
+    assert {row["method"] for row in rows} == set(compare_labels.SCRIPTS)
+    assert len(rows) == 3
+    for row in rows:
+        assert row["labels"] == "20" and row["seed"] == "1" and row["step"] == "2"
+        run = comparison / f"{row['method']}-20-1"
+        last = read_csv(run / "accuracy.csv")[-1]
+        error = 100 - float(last["test_accuracy"])
+        assert float(row["test_error"]) == pytest.approx(error, abs=1e-6)
+        settings = json.loads((run / "settings.json").read_text())
+        assert settings["seed"] == 1 and len(settings["labelled_images"]) == 20
+    # the same seed means the same labelled images
+    labelled = {
+        tuple(json.loads(path.read_text())["labelled_images"])
+        for path in comparison.glob("*/settings.json")
+    }
+    assert len(labelled) == 1
+    assert (comparison / "plot.png").stat().st_size > 10_000
+    assert "| 20 | `tuned` | 1 |" in (comparison / "table.md").read_text()
+
+
+def test_runs_that_are_there_are_not_made_again(comparison, small_data, capsys):
+    def times():
+        return {path: path.stat().st_mtime_ns for path in comparison.glob("*-*/*")}
+
+    before, rows = times(), read_csv(comparison / "runs.csv")
+    options = options_of(small_data, comparison, "--draws", 1)
+    assert compare_labels.main(options) == 0
+    assert "3 of 3 runs are there already" in capsys.readouterr().out
+    assert times() == before and read_csv(comparison / "runs.csv") == rows
+    # a lost table is made again from the runs' own results
+    (comparison / "runs.csv").unlink()
+    assert compare_labels.main(options) == 0
+    assert sorted(map(str, read_csv(comparison / "runs.csv"))) == sorted(map(str, rows))
+    assert times() == before
+
+
+def test_other_settings_are_refused(comparison, small_data, capsys):
+    options = options_of(small_data, comparison)
+    options[options.index("--max-steps") + 1] = "3"
+    assert compare_labels.main(options) == 2
+    assert "its runs have max_steps 2, not 3" in capsys.readouterr().err
+    with locked(comparison):
+        assert compare_labels.main(options_of(small_data, comparison)) == 2
+    assert "another run is at work there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--methods", "magic"], "--methods magic: give standalone, sgan, tuned or"),
+        (["--labels", "25"], "--labels 25: give positive multiples of 10"),
+        (["--jobs", "0"], "--jobs 0: must be 1 or more"),
+        (["--draws", "2", "--seeds", "1-2"], "--seeds and --draws: give one"),
+        (["--data", "gone.npz"], "gone.npz: no such file"),
+        (["--cluster", "tcp://127.0.0.1:1"], "no scheduler answers"),
+    ],
+)
+def test_bad_options(options, message, tmp_path, capfd):
+    out = tmp_path / "out"
+    assert compare_labels.main(["--out", str(out), *options]) == 2
+    error = capfd.readouterr().err.splitlines()
+    assert message in error[-1]
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("kept")
+    assert compare_labels.main(["--out", str(tmp_path)]) == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_failed_run_is_named_and_the_others_go_on(small_data, tmp_path, capsys):
+    out = tmp_path / "out"
+    # 300 labels are more than the small data set has
+    more = ("--methods", "standalone", "--draws", 1, "--labels", 300, 20)
+    assert compare_labels.main(options_of(small_data, out, *more)) == 1
+    error = capsys.readouterr().err
+    assert "standalone-300-1: " in error and "ask for fewer labels" in error
+    assert "1 runs failed" in error
+    assert [row["labels"] for row in read_csv(out / "runs.csv")] == ["20"]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_a_cluster_whose_worker_is_killed(small_data, tmp_path):
+    """A real scheduler and two workers; each run is in the table once."""
+    out, port = tmp_path / "out", free_port()
+    address = f"tcp://127.0.0.1:{port}"
+
+    def start(module, *arguments):
+        command = [sys.executable, "-m", f"distributed.cli.{module}", *arguments]
+        with open(tmp_path / "log.txt", "a") as log:
+            return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+
+    scheduler = start(
+        *("dask_scheduler", "--host", "127.0.0.1", "--port", str(port)),
+        *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
+    )
+    workers = [
+        start(
+            *("dask_worker", address, "--host", "127.0.0.1", "--nthreads", "1"),
+            *("--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path)),
+        )
+        for _ in range(2)
+    ]
+    options = options_of(small_data, out, "--cluster", address, "--methods", "sgan")
+    options[options.index("--max-steps") + 1] = "12"
+    run = subprocess.Popen(
+        [sys.executable, ROOT / "compare_labels.py", *options, "--draws", "4"]
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("*/history.csv")):
+            assert time.monotonic() < deadline and run.poll() is None
+            time.sleep(0.05)
+        workers[0].send_signal(signal.SIGKILL)
+        assert run.wait(240) == 0
+    finally:
+        for process in (run, *workers, scheduler):
+            process.kill()
+            process.wait()
+    rows = read_csv(out / "runs.csv")
+    assert sorted(row["seed"] for row in rows) == ["1", "2", "3", "4"]
+    assert {row["step"] for row in rows} == {"12"}
+
+
+# ---------------------------------------------------------------- the classifier alone
+
+
+def test_the_standalone_classifier_sees_the_labelled_images_alone(small_data):
+    (x, y), _ = helpers.load_arrays(small_data)
+    X = x[..., np.newaxis]
+    labelled = helpers.select_supervised_indices(y, 20, rng=np.random.default_rng(0))
+    ends = []
+    for others in (0, 255):
+        images = np.full_like(X, others)
+        images[labelled] = X[labelled]
+        standalone_classifier.keras.utils.set_random_seed(1)
+        _, c_model = (
+            standalone_classifier.discriminators.define_stacked_discriminators()
+        )
+        before = c_model.get_weights()
+        accuracy = standalone_classifier.train(
+            c_model, [images, y], labelled, 20, np.random.default_rng(2)
+        )
+        assert 0 <= accuracy <= 100
+        ends.append(c_model.get_weights())
+    for b, one, two in zip(before, *ends, strict=True):
+        assert not np.array_equal(b, one)
+        np.testing.assert_array_equal(one, two)
+
+
+def test_the_standalone_classifier_learns_the_labelled_images(
+    start, small_data, tmp_path
+):
+    done = start(
+        *("standalone_classifier.py", "--data", small_data, "--seed", 4),
+        *("--steps", 150, "--labels", 20, "--out", "run", "--threads", 1),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = read_csv(tmp_path / "run" / "accuracy.csv")
+    assert float(row["labelled_error"]) == 0 and float(row["test_accuracy"]) > 40
+    assert f"Test Accuracy: {row['test_accuracy']}%" in done.stdout
+    assert (tmp_path / "run" / "c_model_0150.keras").exists()
+
+
+def test_a_killed_comparison_goes_on(small_data, tmp_path):
+    out = tmp_path / "out"
+    options = options_of(small_data, out, "--methods", "tuned", "--draws", 2)
+    options[options.index("--max-steps") + 1] = "9"
+    command = [sys.executable, str(ROOT / "compare_labels.py"), *options]
+    run = subprocess.Popen(command, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (out / "tuned-20-1" / "history.csv").exists():
+        assert time.monotonic() < deadline and run.poll() is None
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert subprocess.run(command).returncode == 0
+    rows = read_csv(out / "runs.csv")
+    assert [(row["seed"], row["step"]) for row in rows] == [("1", "9"), ("2", "9")]

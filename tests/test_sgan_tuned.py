@@ -1,0 +1,361 @@
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_checkpoints import assert_nothing_is_left, final_state
+
+import helpers
+import load_classifier
+import sgan_mnist
+import sgan_tuned
+
+LATENT_DIM = 6
+
+
+@pytest.fixture(scope="module")
+def dataset(small_data):
+    (x, y), _ = helpers.load_arrays(small_data)
+    return [x[..., np.newaxis], y]
+
+
+class Game:
+    """The networks, their optimizers and the step that trains them."""
+
+    def __init__(self, dataset, without=("schedule",), n_batch=8, n_parts=1):
+        keras.utils.set_random_seed(0)
+        self.d, self.c = sgan_tuned.define_discriminator()
+        self.g = sgan_tuned.define_generator(LATENT_DIM)
+        self.gan = sgan_tuned.define_gan(self.g, self.d)
+        self.average = keras.models.clone_model(self.c)
+        self.average.set_weights(self.c.get_weights())
+        # a large epsilon: else a rounding error of a tiny gradient is a whole step
+        self.optimizers = [keras.optimizers.Adam(1e-3, epsilon=3e-3) for _ in range(2)]
+        for layer in self.d.layers:
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0
+        self.supervised = [dataset[0][::10], dataset[1][::10]]
+        self.n_steps = tf.Variable(10)
+        self.train_steps = sgan_tuned.define_train_steps(
+            *(self.g, self.d, self.c, self.gan, self.average, self.optimizers),
+            *(dataset, self.supervised, LATENT_DIM, n_batch, 7, self.n_steps),
+            n_parts=n_parts,
+            without=without,
+        )
+
+    def step(self, first=0, n=1):
+        return self.train_steps(tf.constant(first), tf.constant(n)).numpy()
+
+
+def values(variables):
+    return [np.array(variable) for variable in variables]
+
+
+def moved(before, variables):
+    return [not np.array_equal(b, v) for b, v in zip(before, variables, strict=True)]
+
+
+# ---------------------------------------------------------------- models
+
+
+def test_the_models():
+    d_model, c_model = sgan_tuned.define_discriminator()
+    g_model = sgan_tuned.define_generator(100)
+    gan_model = sgan_tuned.define_gan(g_model, d_model)
+    assert d_model.output_shape == (None, 1) and c_model.output_shape == (None, 10)
+    assert list(map(id, d_model.weights)) == list(map(id, c_model.weights))
+    assert g_model.output_shape == (None, 28, 28, 1)
+    assert gan_model.input_shape == (None, 100)
+    assert gan_model.output_shape == (None, 128)
+    x = np.random.default_rng(0).uniform(-1, 1, (3, 28, 28, 1)).astype("float32")
+    p = c_model.predict_on_batch(x)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+    images = g_model.predict_on_batch(np.full((2, 100), 9.0, "float32"))
+    assert np.abs(images).max() <= 1
+
+
+# ---------------------------------------------------------------- augmentation
+
+
+def affine(*values):
+    return tf.constant([[*values, 0, 0]], tf.float32)
+
+
+def test_affine_maps_of_an_image(mnist):
+    X = helpers.scale_images(mnist[0][0][:1])
+    same = sgan_tuned.augment(X, affine(1, 0, 0, 0, 1, 0))
+    np.testing.assert_allclose(same, X, atol=1e-6)
+    shifted = sgan_tuned.augment(X, affine(1, 0, 2, 0, 1, 0))
+    np.testing.assert_allclose(shifted[:, :, :-2], X[:, :, 2:], atol=1e-6)
+    assert np.all(shifted[:, :, -2:] == -1)
+    turned = sgan_tuned.augment(X, affine(0, -1, 0, 1, 0, 0))
+    np.testing.assert_allclose(turned[0], np.rot90(X[0], -1), atol=1e-4)
+    halved = sgan_tuned.augment(X, affine(2, 0, 0, 0, 2, 0))
+    assert np.all(halved[:, :6] == -1) and np.all(halved[:, :, :6] == -1)
+    assert np.max(halved[:, 7:21, 7:21]) > 0
+
+
+def test_drawn_maps_stay_within_their_bounds():
+    maps = np.array(sgan_tuned.draw_affine(2000, tf.constant([1, 2])))
+    assert maps.shape == (2000, 8)
+    xx, xy, dx, yx, yy, dy, *zeros = maps.T
+    assert np.abs([dx, dy]).max() <= sgan_tuned.SHIFT
+    assert np.abs([dx, dy]).max() > 0.9 * sgan_tuned.SHIFT
+    scale_x, scale_y = np.hypot(xx, yx), yy / np.cos(np.arctan2(yx, xx))
+    for scale in (scale_x, scale_y):
+        assert np.abs(scale - 1).max() <= sgan_tuned.SCALE + 1e-5
+    assert np.abs(np.arctan2(yx, xx)).max() <= sgan_tuned.ROTATION + 1e-5
+    assert not np.any(zeros)
+    again = sgan_tuned.draw_affine(2000, tf.constant([1, 2]))
+    np.testing.assert_array_equal(maps, again)
+
+
+# ---------------------------------------------------------------- one step
+
+
+def reference_step(game, dataset, step, n_batch, n_parts):
+    """The step written plainly, with Keras's own losses and one model at a time."""
+    numbers = 8 + 4 * n_parts
+    seeds = [tf.constant([7, numbers * step + i]) for i in range(8)]
+    X_sup, y_sup = (helpers.scale_images(game.supervised[0]), game.supervised[1])
+    n_labelled, n_generated = n_batch // 2, n_batch // 4
+
+    def draw(seed, n, size):
+        return tf.random.stateless_uniform((n,), seed, 0, size, tf.int32).numpy()
+
+    def augmented(X, seed):
+        return sgan_tuned.augment(X, sgan_tuned.draw_affine(len(X), seed))
+
+    labelled = draw(seeds[0], n_labelled, len(X_sup))
+    unlabelled = draw(seeds[1], n_batch, len(dataset[0]))
+    X_real = helpers.scale_images(dataset[0][unlabelled])
+    X_labelled, y = augmented(X_sup[labelled], seeds[2]), y_sup[labelled]
+    p_teacher = game.average(augmented(X_real, seeds[3]), training=False)
+    X_student = augmented(X_real, seeds[4])
+    z_fake, z_gan = (
+        tf.random.stateless_normal((n_generated, LATENT_DIM), seed)
+        for seed in seeds[5:7]
+    )
+    X_fake = game.g(z_fake, training=True)
+    binary = keras.losses.BinaryCrossentropy()
+    ramp = np.exp(-5 * (1 - min(1, step / 10 / sgan_tuned.RAMP)) ** 2)
+    with tf.GradientTape() as tape:
+        p = game.c(X_labelled, training=True)
+        c_loss = keras.losses.SparseCategoricalCrossentropy()(y, p)
+        student = game.c(X_student, training=True)
+        consistency = tf.reduce_mean(tf.reduce_sum((student - p_teacher) ** 2, 1))
+        d_real = binary(tf.ones((n_batch, 1)), game.d(X_student, training=True))
+        d_fake = binary(tf.zeros((n_generated, 1)), game.d(X_fake, training=True))
+        loss = c_loss + sgan_tuned.CONSISTENCY * ramp * consistency
+        loss += sgan_tuned.ADVERSARIAL * (d_real + d_fake) / 2
+    gradients = tape.gradient(loss, game.c.trainable_variables)
+    trunk = keras.Model(game.d.inputs, game.d.get_layer("features").output)
+    with tf.GradientTape() as tape:
+        fake = trunk(game.g(z_gan, training=True), training=True)
+        real = trunk(X_student, training=True)
+        difference = tf.reduce_mean(fake, 0) - tf.reduce_mean(real, 0)
+        g_loss = tf.reduce_sum(difference**2)
+    g_gradients = tape.gradient(g_loss, game.g.trainable_variables)
+    game.optimizers[0].apply(gradients, game.c.trainable_variables)
+    game.optimizers[1].apply(g_gradients, game.g.trainable_variables)
+    decay = min(sgan_tuned.DECAY, (step + 1) / (step + 10))
+    for a, w in zip(game.average.weights, game.c.weights, strict=True):
+        a.assign(decay * a + (1 - decay) * w)
+    accuracy = np.mean(np.argmax(p, axis=1) == y)
+    return [float(v) for v in (c_loss, accuracy, consistency, d_real, d_fake, g_loss)]
+
+
+@pytest.mark.parametrize("n_parts", [1, 3])
+def test_the_compiled_step_equals_a_plain_one(n_parts, dataset):
+    game, plain = Game(dataset, n_parts=n_parts), Game(dataset)
+    for step in range(3):
+        (figures,) = game.step(step)
+        expected = reference_step(plain, dataset, step, 8, n_parts)
+        np.testing.assert_allclose(figures, expected, rtol=2e-4, atol=1e-6)
+    for model, reference in ((game.c, plain.c), (game.g, plain.g)):
+        for v, r in zip(model.weights, reference.weights, strict=True):
+            np.testing.assert_allclose(v, r, rtol=0, atol=2e-5)
+    for v, r in zip(game.average.weights, plain.average.weights, strict=True):
+        np.testing.assert_allclose(v, r, rtol=0, atol=2e-5)
+
+
+def test_which_weights_each_optimizer_moves(dataset):
+    for moving in (0, 1):
+        game = Game(dataset)
+        game.optimizers[1 - moving].learning_rate = 0.0
+        d_before, g_before = values(game.d.weights), values(game.g.trainable_weights)
+        game.step()
+        assert set(moved(d_before, game.d.weights)) == {moving == 0}
+        assert set(moved(g_before, game.g.trainable_weights)) == {moving == 1}
+
+
+def test_the_schedule_spans_the_steps(dataset):
+    game = Game(dataset, without=())
+    rates = []
+    for step in (0, 5, 9):
+        game.step(step)
+        rates.append([float(o.learning_rate.numpy()) for o in game.optimizers])
+    shape = np.array([0.5 * (1 + np.cos(np.pi * s / 10)) for s in (0, 5, 9)])
+    expected = np.outer(shape, [sgan_tuned.RATE, sgan_tuned.G_RATE])
+    np.testing.assert_allclose(rates, expected, rtol=1e-4)
+    game.n_steps.assign(18)
+    game.step(9)
+    assert float(game.optimizers[0].learning_rate.numpy()) == pytest.approx(
+        sgan_tuned.RATE / 2
+    )
+
+
+def test_without_the_generator(dataset):
+    game = Game(dataset, without=("generator", "schedule"))
+    before = values(game.g.weights)
+    (figures,) = game.step()
+    assert not any(moved(before, game.g.weights))
+    assert figures[3:].tolist() == [0, 0, 0] and figures[2] > 0
+
+
+def test_without_augmentation_and_averaging_the_teacher_is_the_student(dataset):
+    game = Game(dataset, without=("augmentation", "averaging", "schedule"))
+    (figures,) = game.step()
+    # no dropout here: both see the same images with the same weights
+    assert figures[2] == pytest.approx(0, abs=1e-9)
+    for a, w in zip(game.average.weights, game.c.weights, strict=True):
+        np.testing.assert_array_equal(a, w)
+
+
+def test_consistency_moves_the_classifier_unless_left_out(dataset):
+    """At the end of the ramp, with the labelled images the same."""
+    ends = []
+    for more in ((), ("consistency",)):
+        game = Game(dataset, without=("generator", "schedule", *more))
+        game.step(9)
+        ends.append(values(game.c.weights))
+    assert any(moved(ends[0], ends[1]))
+
+
+def test_a_step_depends_on_seed_and_number_only(dataset):
+    one, two = Game(dataset, n_parts=2), Game(dataset, n_parts=2)
+    figures = [*two.step(0), *two.step(1, 2)]
+    np.testing.assert_array_equal(one.step(0, 3), figures)
+    assert not any(moved(values(one.average.weights), two.average.weights))
+
+
+# ---------------------------------------------------------------- runs
+
+
+def options_of(small_data, out, *more):
+    options = ("--data", small_data, "--batch", 20, "--labels", 20, "--seed", 5)
+    options += ("--latent-dim", 4, "--out", out, "--verbose", 0, "--threads", 2)
+    return [str(option) for option in (*options, *more)]
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def short_run(small_data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("tuned") / "a run"
+    assert sgan_tuned.main(options_of(small_data, out, "--epochs", 1)) == 0
+    return out
+
+
+def test_a_run_fills_its_folder(short_run, small_data):
+    rows = read_csv(short_run / "accuracy.csv")
+    assert [row["step"] for row in rows] == ["4", "8", "10"]
+    assert [row["train_accuracy"] != "" for row in rows] == [False, False, True]
+    assert all(row["test_accuracy"] for row in rows)
+    history = read_csv(short_run / "history.csv")
+    assert tuple(history[0]) == sgan_tuned.HISTORY and len(history) == 10
+    settings = json.loads((short_run / "settings.json").read_text())
+    assert settings["n_steps"] == 10
+    model = load_classifier.load_classifier(short_run / "c_model_0010.keras")
+    _, (x, y) = helpers.load_arrays(small_data)
+    accuracy = helpers.measure_accuracy(model, helpers.scale_images(x), y)
+    assert f"{accuracy:.3f}" == rows[-1]["test_accuracy"]
+    assert_nothing_is_left(short_run)
+
+
+def test_the_same_seed_labels_the_same_images_as_the_tutorials(
+    short_run, small_data, tmp_path
+):
+    out = tmp_path / "run"
+    assert sgan_mnist.main(options_of(small_data, out, "--max-steps", 1)) == 0
+    labelled = [
+        json.loads((run / "settings.json").read_text())["labelled_images"]
+        for run in (short_run, out)
+    ]
+    assert labelled[0] == labelled[1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_resumed_is_uninterrupted(precision, small_data, tmp_path):
+    more = ["--precision", precision, "--epochs", 1, "--max-steps"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    resume = ["--resume", str(cut), "--verbose", "0", "--max-steps", "5"]
+    try:
+        assert sgan_tuned.main(options_of(small_data, whole, *more, 5)) == 0
+        assert sgan_tuned.main(options_of(small_data, cut, *more, 3)) == 0
+        assert sgan_tuned.main(resume) == 0
+    finally:
+        keras.config.set_dtype_policy("float32")
+    (cut / "generated_plot_0003.png").unlink()
+    assert final_state(cut) == final_state(whole)
+    assert_nothing_is_left(cut)
+
+
+def test_a_budget_sets_the_steps_and_changes_nothing_else(small_data, tmp_path):
+    out, again = tmp_path / "run", tmp_path / "again"
+    more = ("--budget", 0.05, "--max-steps", 2)
+    assert sgan_tuned.main(options_of(small_data, out, *more)) == 0
+    settings = json.loads((out / "settings.json").read_text())
+    assert settings["n_steps"] > 2
+    resume = ["--resume", str(out), "--verbose", "0", "--max-steps", "3"]
+    assert sgan_tuned.main(resume) == 0
+    resumed = json.loads((out / "settings.json").read_text())
+    assert resumed["n_steps"] == settings["n_steps"]
+    # the steps that were timed left no trace: the first step's draws and weights
+    assert sgan_tuned.main(options_of(small_data, again, "--max-steps", 1)) == 0
+    first = [read_csv(run / "history.csv")[0] for run in (out, again)]
+    assert first[0] == first[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--budget", "0"], "--budget 0: must be more than 0"),
+        (["--budget", "nan"], "--budget nan: must be more than 0"),
+        (["--budget", "1", "--epochs", "2"], "leave out --epochs"),
+        (["--labels", "15"], "15 labels: can't be shared out evenly"),
+        (["--batch", "7"], "batch 7: half of it is labelled"),
+    ],
+)
+def test_bad_options(options, message, small_data, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["--data", str(small_data), "--out", str(out), *options]
+    assert sgan_tuned.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_an_unknown_ingredient(capsys):
+    with pytest.raises(SystemExit) as stop:
+        sgan_tuned.main(["--without", "generator+luck"])
+    assert stop.value.code == 2
+    assert "luck: not of generator, consistency" in capsys.readouterr().err
+
+
+def test_a_run_of_the_tutorials_script_is_not_resumed(tiny_run, capsys):
+    run, _ = tiny_run
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    assert sgan_tuned.main(["--resume", str(run)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_more_epochs_would_be_another_schedule(short_run, capsys):
+    assert sgan_tuned.main(["--resume", str(short_run), "--epochs", "2"]) == 2
+    assert "was started with epochs 1, not 2" in capsys.readouterr().err
