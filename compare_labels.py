@@ -13,34 +13,39 @@ the same labelled images for all methods. No run is left out, and nothing is cho
 test accuracy: each figure is that of a run's last step.
 """
 
+import argparse
 import contextlib
 import csv
 import datetime
 import json
 import os
 import re
-import shlex
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 
-from checkpoints import locked
-from devices import count_cores, processor_name
+from checkpoints import fcntl, locked, remove_partials
+from devices import PRECISIONS, count_cores, processor_name
 from helpers import (
     InputError,
     LazyModule,
     OneLineParser,
     RunError,
+    check_supervised,
+    load_arrays,
     run_script,
     writable_folder,
     write_atomically,
 )
 from run_folder import write_rows
+from sgan_tuned import INGREDIENTS, check_budget
 
 figure = LazyModule("matplotlib.figure")
 joblib = LazyModule("joblib")
@@ -97,15 +102,20 @@ def parse_arguments(argv):
         help="folder of the runs and results; runs already there are not made again "
         "(default: runs/compare_labels)",
     )
-    add("--jobs", type=int, default=1, metavar="N", help="runs side by side")
-    add("--threads", type=int, metavar="N", help="threads a run (default: cores/jobs)")
+    add("--jobs", type=int, metavar="N", help="runs side by side (default: 1)")
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads a run (default: the cores shared out; 1 on a cluster)",
+    )
     add("--cluster", metavar="ADDRESS", help="a Dask scheduler, instead of --jobs")
     add("--data", metavar="FILE", help=".npz file (default: the bundled MNIST)")
     add(
         "--epochs", type=int, metavar="N", help="of sgan and tuned (default: their own)"
     )
     add("--budget", type=float, metavar="MINUTES", help="of each tuned run")
-    add("--precision", metavar="NAME", help="as in sgan_mnist.py (default: float32)")
+    add("--precision", choices=PRECISIONS, help="of each run (default: float32)")
     add("--max-steps", type=int, metavar="N", help="of each run, for a quick try")
     return parser.parse_args(argv)
 
@@ -114,32 +124,43 @@ def seeds_of(text):
     """'1-3,7' -> [1, 2, 3, 7]; for --seeds."""
     seeds = []
     for part in text.split(","):
-        first, dash, last = part.partition("-")
-        seeds += range(int(first), int(last if dash else first) + 1)
-    if not seeds:
-        raise ValueError
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise argparse.ArgumentTypeError(f"{text}: give seeds as 1-10 or 1,4,7")
+        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
     return seeds
 
 
 def check_arguments(args):
     """Raise InputError for a grid that can't be run; return its seeds."""
     for method in args.methods:
-        if method not in SCRIPTS and not re.fullmatch(
-            WITHOUT + r"[a-z]+(\+[a-z]+)*", method
+        left_out = method.removeprefix(WITHOUT).split("+")
+        if method not in SCRIPTS and (
+            not method.startswith(WITHOUT) or set(left_out) - set(INGREDIENTS)
         ):
             raise InputError(
-                f"--methods {method}: give {', '.join(SCRIPTS)} or {WITHOUT}NAME"
+                f"--methods {method}: give {', '.join(SCRIPTS)}, or {WITHOUT}NAME with "
+                f"a NAME of {', '.join(INGREDIENTS)}"
             )
     for name in ("jobs", "threads", "draws", "epochs", "max_steps"):
         value = vars(args)[name]
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+    check_budget(args.budget)
+    for one, other in (
+        ("budget", "epochs"),
+        ("seeds", "draws"),
+        ("cluster", "jobs"),
+    ):
+        if vars(args)[one] is not None and vars(args)[other] is not None:
+            raise InputError(f"--{one} and --{other}: give one of them")
+    seeds = args.seeds or list(range(1, (args.draws or 5) + 1))
+    if max(seeds) >= 2**31:
+        raise InputError(f"--seeds {max(seeds)}: must be from 0 to 2147483647")
+    (_, y), _ = load_arrays(args.data)
     for n_labels in args.labels:
-        if n_labels < 1 or n_labels % 10:
-            raise InputError(f"--labels {n_labels}: give positive multiples of 10")
-    if args.draws is not None and args.seeds is not None:
-        raise InputError("--seeds and --draws: give one of them")
-    return args.seeds or list(range(1, (args.draws or 5) + 1))
+        check_supervised(y, n_labels)
+    return seeds
 
 
 def run_name(method, n_labels, seed):
@@ -154,26 +175,27 @@ def make_one_run(out, method, n_labels, seed, shared, threads):
     """
     folder = Path(out) / run_name(method, n_labels, seed)
     result = folder / "result.json"
-    wait_for(folder)
-    if result.exists():
-        return json.loads(result.read_text())
-    if not is_finished(folder, method):
-        start_script(folder, method, n_labels, seed, shared, threads)
-    with open(folder / "accuracy.csv", newline="") as file:
-        last = list(csv.DictReader(file))[-1]
-    row = {
-        "method": method,
-        "labels": n_labels,
-        "seed": seed,
-        "test_error": f"{100 - float(last['test_accuracy']):.3f}",
-        "train_accuracy": last["train_accuracy"],
-        "step": last["step"],
-        "seconds": last["seconds"],
-        "threads": threads,
-        "processor": processor_name(),
-    }
-    with write_atomically(result) as temporary:
-        temporary.write_text(json.dumps(row) + "\n")
+    with held(lock_of(folder)) as lock:
+        if result.exists():
+            return json.loads(result.read_text())
+        if not is_finished(folder, method):
+            start_script(folder, method, n_labels, seed, shared, threads, lock)
+        settings = json.loads((folder / "settings.json").read_text())
+        with open(folder / "accuracy.csv", newline="") as file:
+            last = list(csv.DictReader(file))[-1]
+        row = {
+            "method": method,
+            "labels": n_labels,
+            "seed": seed,
+            "test_error": f"{100 - float(last['test_accuracy']):.3f}",
+            "train_accuracy": last["train_accuracy"],
+            "step": last["step"],
+            "seconds": last["seconds"],
+            "threads": settings["options"]["threads"],
+            "processor": processor_name(),
+        }
+        with write_atomically(result) as temporary:
+            temporary.write_text(json.dumps(row) + "\n")
     return row
 
 
@@ -183,7 +205,7 @@ def is_finished(folder, method):
     return (folder / last).exists()
 
 
-def start_script(folder, method, n_labels, seed, shared, threads):
+def start_script(folder, method, n_labels, seed, shared, threads, lock):
     """Start a run's script, or let it go on, and wait for its end."""
     script, more = script_of(method)
     left_out = {"standalone": ("epochs", "budget"), "sgan": ("budget",)}.get(method, ())
@@ -192,60 +214,78 @@ def start_script(folder, method, n_labels, seed, shared, threads):
         if shared["max_steps"] is not None:
             command += ["--max-steps", shared["max_steps"]]
     else:
-        clear(folder)
+        # what a run left that had not come to its first checkpoint
+        shutil.rmtree(folder, ignore_errors=True)
         command = ["--labels", n_labels, "--seed", seed, "--out", folder, *more]
+        command += ["--threads", threads]
         for name, value in shared.items():
             if value is not None and name not in left_out:
                 command += [f"--{name.replace('_', '-')}", value]
-    command = [sys.executable, ROOT / script, *command]
-    command = list(map(str, [*command, "--threads", threads, "--verbose", 0]))
-    with one_gpu() as environment:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise RunError(f"{shlex.join(command)}: {reason}")
-
-
-def wait_for(folder):
-    """Wait while a process is at work in a run's folder.
-
-    That is one whose worker was killed: it goes on by itself.
-    """
-    while folder.exists():
+    command = [sys.executable, ROOT / script, *command, "--verbose", 0]
+    with one_gpu() as (environment, gpu):
+        process = subprocess.Popen(
+            list(map(str, command)),
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            # with these it holds the locks as long as it lives, even if this process
+            # is killed
+            pass_fds=[handle for handle in (lock, gpu) if handle is not None],
+        )
         try:
-            with locked(folder):
-                return
-        except InputError:
-            time.sleep(1)
+            _, error = process.communicate()
+        except KeyboardInterrupt:
+            process.wait()  # it has the signal too, and saves
+            raise
+    if process.returncode != 0:
+        reason = (error.strip().splitlines() or ["no reason given"])[-1]
+        if process.returncode < 0:
+            reason = f"ended by {signal.Signals(-process.returncode).name}"
+        raise RunError(f"{script}: {reason}")
 
 
-def clear(folder):
-    """Remove what a run left that had not come to its settings."""
-    if folder.exists():
-        for path in folder.iterdir():
-            path.unlink()
+def lock_of(folder):
+    """Return the file whose lock says that a process is at work on a run."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
+@contextlib.contextmanager
+def held(path, wait=True):
+    """Hold the lock on the file `path`, which is made; yield its handle.
+
+    Without `wait`, raises BlockingIOError where another process holds it.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield handle
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
 def one_gpu():
-    """Yield an environment with a GPU that no other run on this machine uses.
+    """Yield an environment with a GPU that no other run here uses, and its lock.
 
-    Without GPUs, or where all are taken, the environment is this process's.
+    Without several GPUs, or where all are taken, the environment is this process's
+    and the lock None.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         named = ",".join(map(str, range(count_gpus())))
     gpus = [gpu for gpu in named.split(",") if gpu not in ("", "-1")]
-    for gpu in gpus if len(gpus) > 1 else ():
-        place = Path(tempfile.gettempdir(), f"compare_labels-gpu-{gpu}")
-        place.mkdir(exist_ok=True)
-        try:
-            with locked(place):
-                yield {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
-                return
-        except InputError:
-            continue
-    yield dict(os.environ)
+    with contextlib.ExitStack() as stack:
+        for gpu in gpus if len(gpus) > 1 else ():
+            path = Path(tempfile.gettempdir(), f"compare_labels-gpu-{gpu}.lock")
+            try:
+                lock = stack.enter_context(held(path, wait=False))
+            except BlockingIOError:
+                continue
+            yield {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}, lock
+            return
+        yield dict(os.environ), None
 
 
 def count_gpus():
@@ -255,27 +295,47 @@ def count_gpus():
 
 @contextlib.contextmanager
 def engine(args):
-    """Yield joblib's parallel engine: processes of this machine, or a Dask cluster."""
+    """Yield how many runs go side by side, with joblib set to its engine.
+
+    That is processes of this machine, or a Dask cluster's.
+    """
     if args.cluster is None:
-        with joblib.parallel_config("loky", n_jobs=args.jobs):
-            yield
+        jobs = args.jobs or 1
+        with joblib.parallel_config("loky", n_jobs=jobs):
+            try:
+                yield jobs
+            except BrokenProcessPool as error:
+                raise lost_worker(error) from error
         return
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError as error:
         raise InputError(
-            "--cluster: dask.distributed is not installed; pip install "
-            "'dask[distributed]', here and for the workers"
+            "--cluster: dask.distributed is not installed; pip install -r "
+            "requirements-cluster.txt, here and for the workers"
         ) from error
     try:
         client = Client(args.cluster, timeout=10)
+        client.wait_for_workers(1, timeout=30)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"--cluster {args.cluster}: no scheduler answers; start one with "
-            "`dask scheduler`"
+            f"--cluster {args.cluster}: no scheduler with workers answers; start "
+            "`dask scheduler`, and `dask worker ADDRESS --nthreads 1` where runs are "
+            "to be made"
         ) from error
-    with client, joblib.parallel_config("dask", wait_for_workers_timeout=60):
-        yield
+    root = str(ROOT)
+    with client, joblib.parallel_config("dask"):
+        # a worker, also one that comes later, must find these scripts
+        client.register_worker_callbacks(lambda: sys.path.insert(0, root))
+        try:
+            yield sum(client.ncores().values())
+        except KilledWorker as error:
+            raise lost_worker(error) from error
+
+
+def lost_worker(error):
+    reason = " ".join(str(error).split())[:200]
+    return RunError(f"workers were lost ({reason}); start again to go on")
 
 
 class Status(threading.Thread):
@@ -320,9 +380,9 @@ class Status(threading.Thread):
 def progress_of(folder):
     """Return how much of a run that is at work is done, from 0 to 1, else None."""
     try:
-        with locked(folder):
+        with held(lock_of(folder), wait=False):
             return None
-    except InputError:
+    except BlockingIOError:
         pass  # a process is at work there
     except OSError:
         return None
@@ -363,10 +423,16 @@ def read_rows(path):
     """Return the rows of runs.csv, dicts; [] where there is none yet."""
     if not path.exists():
         return []
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    if rows and tuple(rows[0]) != COLUMNS:
-        raise InputError(f"{path}: not a table of this script; name another --out")
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        summarise(rows), runs_of(rows)
+        if rows and tuple(rows[0]) != COLUMNS:
+            raise ValueError("other columns")
+    except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
+        raise InputError(
+            f"{path}: not a table of this script ({error}); name another --out"
+        ) from error
     return rows
 
 
@@ -453,13 +519,11 @@ def save_results(out, rows):
 
 
 def check_shared(out, shared):
-    """Record what the runs in `out` share; InputError where others are there."""
+    """Raise InputError where `out` holds runs with other settings, or other files."""
     path = out / "shared.json"
     if not path.exists():
         if any(out.iterdir()):
             raise InputError(f"{out}: holds other files; name a new folder, --out")
-        with write_atomically(path) as temporary:
-            temporary.write_text(json.dumps(shared, indent=1) + "\n")
         return
     try:
         before = json.loads(path.read_text())
@@ -473,25 +537,32 @@ def check_shared(out, shared):
         )
 
 
+def save_shared(out, shared):
+    with write_atomically(out / "shared.json") as temporary:
+        temporary.write_text(json.dumps(shared, indent=1) + "\n")
+
+
 def run(args):
     seeds = check_arguments(args)
     if args.data is not None:
-        if not Path(args.data).is_file():
-            raise InputError(f"{args.data}: no such file; give an .npz file, --data")
         args.data = str(Path(args.data).resolve())
     shared = {name: vars(args)[name] for name in SHARED}
-    threads = args.threads or max(1, count_cores() // args.jobs)
-    out = writable_folder(args.out).resolve()
+    threads = args.threads
+    if threads is None:
+        threads = 1 if args.cluster else max(1, count_cores() // (args.jobs or 1))
     grid = [(m, n, s) for n in args.labels for m in args.methods for s in seeds]
     grid = list(dict.fromkeys(grid))
+    out = writable_folder(args.out).resolve()
+    failures = []
     with locked(out):
+        remove_partials(out)
         check_shared(out, shared)
         rows = read_rows(out / "runs.csv")
         done = runs_of(rows)
         missing = [one for one in grid if one not in done]
         print(f"{len(grid) - len(missing)} of {len(grid)} runs are there already")
-        failures = []
-        with engine(args), Status(out, grid, rows, args.jobs):
+        with engine(args) as jobs, Status(out, grid, rows, jobs):
+            save_shared(out, shared)
             results = joblib.Parallel(
                 return_as="generator_unordered", batch_size=1, pre_dispatch="all"
             )(joblib.delayed(attempt)(out, *one, shared, threads) for one in missing)
@@ -502,12 +573,10 @@ def run(args):
                     continue
                 rows.append(row)
                 save_results(out, rows)
-                print(
-                    f"\r{run_name(row['method'], row['labels'], row['seed'])}: test "
-                    f"error {float(row['test_error']):.2f} %, "
-                    f"{float(row['seconds']):.0f} s".ljust(80),
-                    flush=True,
-                )
+                name = run_name(row["method"], row["labels"], row["seed"])
+                error, seconds = float(row["test_error"]), float(row["seconds"])
+                line = f"{name}: test error {error:.2f} %, {seconds:.0f} s"
+                print(f"\r{line:<99}", flush=True)
         if rows:
             print(describe(save_results(out, rows)))
     print(f"The results are in {out}")

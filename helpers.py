@@ -357,6 +357,7 @@ def write_atomically(path):
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    temporary.unlink(missing_ok=True)  # of a process that was killed
     try:
         yield temporary
         # on the disk before it takes its name, should the power fail

@@ -48,7 +48,7 @@ ALLOWED = {
     "Dropout": "keras.layers",
     "Dense": "keras.layers",
     "Activation": "keras.layers",
-    "GlobalAveragePooling2D": "keras.layers",
+    "MaxPooling2D": "keras.layers",
     "GlorotUniform": "keras.initializers",
     "HeNormal": "keras.initializers",
     "Zeros": "keras.initializers",

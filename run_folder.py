@@ -34,7 +34,7 @@ class DivergedError(RunError):
 
 
 @contextlib.contextmanager
-def writing_to(out):
+def writing_to(out, remedy="Make room, then go on with --resume"):
     """Turn the failure to write a file, as on a full disk, into a RunError."""
     try:
         yield
@@ -43,7 +43,7 @@ def writing_to(out):
     except OSError as error:
         raise RunError(
             f"{out}: can't be written ({error.strerror or error}); what was saved is "
-            "kept. Make room, then go on with --resume"
+            f"kept. {remedy}"
         ) from error
 
 

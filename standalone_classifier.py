@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 
+from checkpoints import locked
 from devices import choose_jit, prepare_tensorflow
 from helpers import (
     LazyModule,
@@ -58,10 +59,13 @@ def train(c_model, dataset, labelled, n_steps, rng, *, verbose=0):
     SGAN's are; rng: a numpy Generator. Returns accuracy on these images, in percent.
     """
     X, y = scale_images(dataset[0][labelled]), dataset[1][labelled]
-    chosen = rng.integers(0, len(X), (n_steps, HALF_BATCH)).ravel()
-    c_model.fit(
-        X[chosen], y[chosen], batch_size=HALF_BATCH, shuffle=False, verbose=verbose
-    )
+    while n_steps > 0:
+        n = min(n_steps, 500)
+        chosen = rng.integers(0, len(X), n * HALF_BATCH)
+        c_model.fit(
+            X[chosen], y[chosen], batch_size=HALF_BATCH, shuffle=False, verbose=verbose
+        )
+        n_steps -= n
     return measure_accuracy(c_model, X, y)
 
 
@@ -103,7 +107,7 @@ def run(args):
         n_parts=1,
     )
     started = time.perf_counter()
-    with writing_to(out):
+    with locked(out), writing_to(out, "Make room and start again"):
         with write_atomically(out / "settings.json") as path:
             path.write_text(json.dumps(settings, indent=1) + "\n")
         labelled_acc = train(

@@ -272,8 +272,8 @@ def make_run(
 
     train_steps: (first, n) -> float32 (n, len(columns) - 1), makes n steps.
     state: the variables that a step depends on. evaluate: (step, out) -> the accuracies
-    of a row of accuracy.csv, called every evaluate_every steps (None: every
-    epoch_steps, an epoch) and after the last. settings: see describe_settings.
+    of a row of accuracy.csv, called every evaluate_every steps, after each
+    epoch (of epoch_steps) and after the last step. settings: see describe_settings.
     columns: those of history.csv; describe: a step's figures -> text.
     out, max_steps, verbose, resume, errors raised: as in sgan_mnist.train.
     """
@@ -285,7 +285,8 @@ def make_run(
     with locked(out), noted_signals(signals.append), progress, writing_to(out):
         if resume:
             step, history, accuracy, seconds = resume_run(out, state, settings)
-            if max_steps is not None and max_steps <= step:
+            finished = (out / "animation.gif").exists()
+            if max_steps is not None and max_steps < step + finished:
                 raise InputError(
                     f"max_steps {max_steps}: the run in {out} has made {step} steps "
                     "already; give more"
@@ -308,7 +309,9 @@ def make_run(
         last_step = min(n_steps, max_steps or n_steps)
         progress.begin(step, last_step)
         while step < last_step:
-            next_evaluation = (step // evaluate_every + 1) * evaluate_every
+            next_evaluation = min(
+                (step // size + 1) * size for size in (evaluate_every, epoch_steps)
+            )
             n = min(steps_per_call, next_evaluation - step, last_step - step)
             figures = train_steps(tf.constant(step), tf.constant(n)).numpy()
             history.extend(figures)

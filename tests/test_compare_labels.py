@@ -1,17 +1,23 @@
+import argparse
 import csv
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
+import joblib
+import keras
 import numpy as np
 import pytest
 
 import compare_labels
+import discriminators
 import helpers
 import standalone_classifier
 from checkpoints import locked
@@ -61,6 +67,9 @@ def test_the_table():
 def test_seeds():
     assert compare_labels.seeds_of("1-3,7") == [1, 2, 3, 7]
     assert compare_labels.seeds_of("4") == [4]
+    for text in ("", "5-1", "x", "1-", "-1"):
+        with pytest.raises(argparse.ArgumentTypeError, match="give seeds as 1-10"):
+            compare_labels.seeds_of(text)
 
 
 def test_the_time_left():
@@ -78,14 +87,14 @@ def test_the_time_left():
 def test_one_gpu_a_run(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     monkeypatch.setattr(compare_labels.tempfile, "gettempdir", lambda: str(tmp_path))
-    with compare_labels.one_gpu() as first, compare_labels.one_gpu() as second:
+    with compare_labels.one_gpu() as (first, _), compare_labels.one_gpu() as (other, _):
         assert first["CUDA_VISIBLE_DEVICES"] == "4"
-        assert second["CUDA_VISIBLE_DEVICES"] == "6"
-    with compare_labels.one_gpu() as third:
-        assert third["CUDA_VISIBLE_DEVICES"] == "4"
+        assert other["CUDA_VISIBLE_DEVICES"] == "6"
+    with compare_labels.one_gpu() as (third, lock):
+        assert third["CUDA_VISIBLE_DEVICES"] == "4" and lock is not None
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    with compare_labels.one_gpu() as none:
-        assert none["CUDA_VISIBLE_DEVICES"] == "-1"
+    with compare_labels.one_gpu() as (none, lock):
+        assert none["CUDA_VISIBLE_DEVICES"] == "-1" and lock is None
 
 
 # ---------------------------------------------------------------- runs
@@ -156,9 +165,15 @@ def test_other_settings_are_refused(comparison, small_data, capsys):
     ("options", "message"),
     [
         (["--methods", "magic"], "--methods magic: give standalone, sgan, tuned or"),
-        (["--labels", "25"], "--labels 25: give positive multiples of 10"),
+        (["--methods", "tuned-without-luck"], "with a NAME of generator, consistency"),
+        (["--labels", "25"], "25 labels: can't be shared out evenly"),
+        (["--labels", "100000"], "100000 labels: that takes 10000 images of class"),
+        (["--budget", "nan"], "--budget nan: must be more than 0"),
+        (["--budget", "5", "--epochs", "2"], "--budget and --epochs: give one"),
+        (["--cluster", "tcp://x:1", "--jobs", "2"], "--cluster and --jobs: give one"),
+        (["--seeds", "2147483648"], "must be from 0 to 2147483647"),
         (["--jobs", "0"], "--jobs 0: must be 1 or more"),
-        (["--draws", "2", "--seeds", "1-2"], "--seeds and --draws: give one"),
+        (["--draws", "2", "--seeds", "1-2"], "--seeds and --draws: give one of them"),
         (["--data", "gone.npz"], "gone.npz: no such file"),
         (["--cluster", "tcp://127.0.0.1:1"], "no scheduler answers"),
     ],
@@ -166,8 +181,9 @@ def test_other_settings_are_refused(comparison, small_data, capsys):
 def test_bad_options(options, message, tmp_path, capfd):
     out = tmp_path / "out"
     assert compare_labels.main(["--out", str(out), *options]) == 2
-    error = capfd.readouterr().err.splitlines()
-    assert message in error[-1]
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not out.exists() or not list(out.iterdir())
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path, capsys):
@@ -177,15 +193,28 @@ def test_a_folder_with_other_files_is_refused(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_failed_run_is_named_and_the_others_go_on(small_data, tmp_path, capsys):
+def test_a_failed_run_is_named_and_the_others_go_on(
+    small_data, tmp_path, capsys, monkeypatch
+):
     out = tmp_path / "out"
-    # 300 labels are more than the small data set has
-    more = ("--methods", "standalone", "--draws", 1, "--labels", 300, 20)
-    assert compare_labels.main(options_of(small_data, out, *more)) == 1
+    options = options_of(small_data, out, "--methods", "standalone", "--draws", 2)
+    blocked = out / "standalone-20-1"
+    start_script = compare_labels.start_script
+
+    def fail_once(folder, *arguments):
+        if folder == blocked.resolve():
+            raise helpers.RunError("the machine is on fire")
+        return start_script(folder, *arguments)
+
+    monkeypatch.setattr(compare_labels, "start_script", fail_once)
+    # in this process, so that the change above holds
+    with joblib.parallel_config("threading", n_jobs=1):
+        monkeypatch.setattr(compare_labels, "engine", lambda args: nullcontext(1))
+        assert compare_labels.main(options) == 1
     error = capsys.readouterr().err
-    assert "standalone-300-1: " in error and "ask for fewer labels" in error
+    assert "standalone-20-1: the machine is on fire" in error
     assert "1 runs failed" in error
-    assert [row["labels"] for row in read_csv(out / "runs.csv")] == ["20"]
+    assert [row["seed"] for row in read_csv(out / "runs.csv")] == ["2"]
 
 
 def free_port():
@@ -200,9 +229,10 @@ def test_a_cluster_whose_worker_is_killed(small_data, tmp_path):
     address = f"tcp://127.0.0.1:{port}"
 
     def start(module, *arguments):
+        # not in the project's folder, nor with a path to it
         command = [sys.executable, "-m", f"distributed.cli.{module}", *arguments]
         with open(tmp_path / "log.txt", "a") as log:
-            return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+            return subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
 
     scheduler = start(
         *("dask_scheduler", "--host", "127.0.0.1", "--port", str(port)),
@@ -247,10 +277,8 @@ def test_the_standalone_classifier_sees_the_labelled_images_alone(small_data):
     for others in (0, 255):
         images = np.full_like(X, others)
         images[labelled] = X[labelled]
-        standalone_classifier.keras.utils.set_random_seed(1)
-        _, c_model = (
-            standalone_classifier.discriminators.define_stacked_discriminators()
-        )
+        keras.utils.set_random_seed(1)
+        _, c_model = discriminators.define_stacked_discriminators()
         before = c_model.get_weights()
         accuracy = standalone_classifier.train(
             c_model, [images, y], labelled, 20, np.random.default_rng(2)
@@ -277,7 +305,7 @@ def test_the_standalone_classifier_learns_the_labelled_images(
     assert (tmp_path / "run" / "c_model_0150.keras").exists()
 
 
-def test_a_killed_comparison_goes_on(small_data, tmp_path):
+def test_a_killed_comparison_goes_on_with_other_threads(small_data, tmp_path):
     out = tmp_path / "out"
     options = options_of(small_data, out, "--methods", "tuned", "--draws", 2)
     options[options.index("--max-steps") + 1] = "9"
@@ -289,6 +317,32 @@ def test_a_killed_comparison_goes_on(small_data, tmp_path):
         time.sleep(0.05)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
+    # what a kill in the middle of a write leaves
+    (out / ".runs.partial.csv").write_text("half a ta")
+    command[command.index("--threads") + 1] = "2"
     assert subprocess.run(command).returncode == 0
     rows = read_csv(out / "runs.csv")
+    assert [row["threads"] for row in rows] == ["1", "2"]
+    assert not list(out.glob("*partial*"))
     assert [(row["seed"], row["step"]) for row in rows] == [("1", "9"), ("2", "9")]
+
+
+def test_a_run_that_lacks_its_last_files_is_finished(comparison, small_data, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(comparison, out)
+    (out / "runs.csv").unlink()
+    for run in ("sgan-20-1", "tuned-20-1"):
+        (out / run / "animation.gif").unlink()
+        (out / run / "result.json").unlink()
+    assert compare_labels.main(options_of(small_data, out, "--draws", 1)) == 0
+    assert len(read_csv(out / "runs.csv")) == 3
+    assert (out / "sgan-20-1" / "animation.gif").exists()
+
+
+def test_a_spoilt_table_is_refused(comparison, small_data, tmp_path, capsys):
+    out = tmp_path / "copy"
+    shutil.copytree(comparison, out)
+    (out / "runs.csv").write_text("method,labels\nsgan,many\n")
+    assert compare_labels.main(options_of(small_data, out)) == 2
+    error = capsys.readouterr().err
+    assert "runs.csv: not a table of this script" in error and error.count("\n") == 1
