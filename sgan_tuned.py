@@ -76,7 +76,7 @@ CONSISTENCY, RAMP = 5.0, 0.5
 # of the teacher's weights, how much stays at each step (Tarvainen and Valpola 2017)
 DECAY = 0.995
 # weight of the two unsupervised losses of d
-ADVERSARIAL = 0.3
+ADVERSARIAL = 0.1
 RATE, G_RATE = 3e-3, 1e-3
 DROPOUT = 0.3
 INGREDIENTS = ("generator", "consistency", "augmentation", "averaging", "schedule")
@@ -210,14 +210,14 @@ def define_train_steps(
 
     average_model: as c_model, whose running average it becomes. optimizers: d's, g's.
     dataset, supervised, jit, n_parts, first, n: as in sgan_mnist.py; n_batch images
-    are unlabelled, half as many labelled, a quarter as many generated.
+    are unlabelled, half as many labelled, a sixth as many generated.
     n_steps: variable, int64, the steps of the whole run, which the schedule spans.
     without: INGREDIENTS to leave out.
     Returns float32 (n, 6): each step's class loss and accuracy on labelled images,
     consistency loss, d loss on real and on generated images, g loss.
     Every random number follows from seed and the step's number.
     """
-    n_labelled, n_generated = n_batch // 2, n_batch // 4
+    n_labelled, n_generated = n_batch // 2, n_batch // 6
     d_optimizer, g_optimizer = optimizers
     y_sup = tf.constant(supervised[1])
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
@@ -561,7 +561,7 @@ def parse_arguments(argv):
     add(
         "--batch",
         type=int,
-        help="unlabelled images a step; half as many are labelled and a quarter as "
+        help="unlabelled images a step; half as many are labelled and a sixth as "
         "many generated (default: 100)",
     )
     add(
@@ -594,10 +594,10 @@ def run(args):
         raise InputError("--budget sets the epochs; leave out --epochs")
     dataset, test_dataset = load_data(args, options)
     check_batch(options["batch"], len(dataset[0]))
-    if options["batch"] < 8:
+    if options["batch"] < 12:
         raise InputError(
-            f"batch {options['batch']}: a quarter of it is generated, and that must be "
-            "several images; give 8 or more"
+            f"batch {options['batch']}: a sixth of it is generated, and that must be "
+            "several images; give 12 or more"
         )
     check_supervised(dataset[1], options["labels"])
     out = open_run(args, options, "sgan_tuned")

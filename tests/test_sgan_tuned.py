@@ -24,7 +24,7 @@ def dataset(small_data):
 class Game:
     """The networks, their optimizers and the step that trains them."""
 
-    def __init__(self, dataset, without=("schedule",), n_batch=8, n_parts=1):
+    def __init__(self, dataset, without=("schedule",), n_batch=12, n_parts=1):
         keras.utils.set_random_seed(0)
         self.d, self.c = sgan_tuned.define_discriminator()
         self.g = sgan_tuned.define_generator(LATENT_DIM)
@@ -151,7 +151,7 @@ def reference_step(game, dataset, step, n_batch, n_parts):
     numbers = 8 + 2 * n_parts  # two layers drop out
     seeds = [tf.constant([7, numbers * step + i]) for i in range(8)]
     X_sup, y_sup = (helpers.scale_images(game.supervised[0]), game.supervised[1])
-    n_labelled, n_generated = n_batch // 2, n_batch // 4
+    n_labelled, n_generated = n_batch // 2, n_batch // 6
 
     def draw(seed, n, size):
         return tf.random.stateless_uniform((n,), seed, 0, size, tf.int32).numpy()
@@ -203,7 +203,7 @@ def test_the_compiled_step_equals_a_plain_one(n_parts, dataset):
     game, plain = Game(dataset, n_parts=n_parts), Game(dataset)
     for step in range(3):
         (figures,) = game.step(step)
-        expected = reference_step(plain, dataset, step, 8, n_parts)
+        expected = reference_step(plain, dataset, step, 12, n_parts)
         np.testing.assert_allclose(figures, expected, rtol=2e-4, atol=1e-6)
     for model, reference in ((game.c, plain.c), (game.g, plain.g)):
         for v, r in zip(model.weights, reference.weights, strict=True):
@@ -370,7 +370,7 @@ def test_fitting_to_a_budget_leaves_no_trace(dataset):
         (["--budget", "1", "--epochs", "2"], "leave out --epochs"),
         (["--labels", "15"], "15 labels: can't be shared out evenly"),
         (["--batch", "7"], "batch 7: half of it is labelled"),
-        (["--batch", "6"], "batch 6: a quarter of it is generated"),
+        (["--batch", "6"], "batch 6: a sixth of it is generated"),
     ],
 )
 def test_bad_options(options, message, small_data, tmp_path, capsys):
