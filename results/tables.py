@@ -2,7 +2,7 @@
 
     python results/tables.py
 
-Reads sgan_mnist/accuracy.csv and designs.csv beside it, writes
+Reads sgan_mnist/accuracy.csv, designs.csv and precision.csv beside it, writes
 sgan_mnist/against_tutorial.png.
 """
 
@@ -50,16 +50,17 @@ def plot_epochs(rows, path):
     fig.savefig(path, dpi=120)
 
 
-def print_designs(rows):
+def print_draws(rows, name):
+    """Print test accuracy after the last epoch: a line a value of the column `name`."""
     seeds = sorted({row["seed"] for row in rows}, key=int)
-    print("| design |", " | ".join(f"seed {seed}" for seed in seeds), "| mean ± sd |")
+    print(f"| {name} |", " | ".join(f"seed {seed}" for seed in seeds), "| mean ± sd |")
     print("|---|", "---:|" * (len(seeds) + 1), sep="")
-    for design in dict.fromkeys(row["design"] for row in rows):
-        last = {row["seed"]: row for row in rows if row["design"] == design}
+    for value in dict.fromkeys(row[name] for row in rows):
+        last = {row["seed"]: row for row in rows if row[name] == value}
         accuracy = np.array([float(last[seed]["test_accuracy"]) for seed in seeds])
-        cells = " | ".join(f"{value:.2f}" for value in accuracy)
+        cells = " | ".join(f"{percentage:.2f}" for percentage in accuracy)
         mean = f"{accuracy.mean():.2f} ± {accuracy.std(ddof=1):.2f}"
-        print(f"| `{design}` | {cells} | {mean} |")
+        print(f"| `{value}` | {cells} | {mean} |")
 
 
 def main():
@@ -67,7 +68,9 @@ def main():
     print_epochs(rows)
     plot_epochs(rows, RESULTS / "sgan_mnist" / "against_tutorial.png")
     print()
-    print_designs(read_rows(RESULTS / "designs.csv"))
+    print_draws(read_rows(RESULTS / "designs.csv"), "design")
+    print()
+    print_draws(read_rows(RESULTS / "precision.csv"), "precision")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import tensorflow as tf  # noqa: E402
 
 import helpers  # noqa: E402
 
-# as `--threads 2` has it; it can't be set once TensorFlow has started
-tf.config.threading.set_inter_op_parallelism_threads(2)
+# as `--threads 1` has it; it can't be set once TensorFlow has started
+tf.config.threading.set_inter_op_parallelism_threads(1)
 tf.config.threading.set_intra_op_parallelism_threads(1)
 ROOT = Path(__file__).resolve().parents[1]
 
