@@ -323,10 +323,7 @@ def engine(args):
             "`dask scheduler`, and `dask worker ADDRESS --nthreads 1` where runs are "
             "to be made"
         ) from error
-    root = str(ROOT)
     with client, joblib.parallel_config("dask"):
-        # a worker, also one that comes later, must find these scripts
-        client.register_worker_callbacks(lambda: sys.path.insert(0, root))
         try:
             yield sum(client.ncores().values())
         except KilledWorker as error:
@@ -563,9 +560,10 @@ def run(args):
         print(f"{len(grid) - len(missing)} of {len(grid)} runs are there already")
         with engine(args) as jobs, Status(out, grid, rows, jobs):
             save_shared(out, shared)
+            task = define_task(str(ROOT))
             results = joblib.Parallel(
                 return_as="generator_unordered", batch_size=1, pre_dispatch="all"
-            )(joblib.delayed(attempt)(out, *one, shared, threads) for one in missing)
+            )(joblib.delayed(task)(out, *one, shared, threads) for one in missing)
             for row in results:
                 if isinstance(row, str):
                     failures.append(row)
@@ -584,6 +582,19 @@ def run(args):
         raise RunError(f"{len(failures)} runs failed; start again to go on with them")
 
 
+def define_task(root):
+    """Return attempt() for workers and a scheduler that don't know this module."""
+
+    def task(*arguments):
+        if root not in sys.path:
+            sys.path.insert(0, root)
+        import compare_labels
+
+        return compare_labels.attempt(*arguments)
+
+    return task
+
+
 def attempt(*arguments):
     """Return make_one_run's row, or what went wrong as text: the others go on."""
     try:
@@ -597,7 +608,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    # under its own name, by which the workers' processes import it
-    import compare_labels
-
-    sys.exit(compare_labels.main())
+    sys.exit(main())

@@ -164,7 +164,7 @@ def test_other_settings_are_refused(comparison, small_data, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--methods", "magic"], "--methods magic: give standalone, sgan, tuned or"),
+        (["--methods", "magic"], "--methods magic: give standalone, sgan, tuned, or"),
         (["--methods", "tuned-without-luck"], "with a NAME of generator, consistency"),
         (["--labels", "25"], "25 labels: can't be shared out evenly"),
         (["--labels", "100000"], "100000 labels: that takes 10000 images of class"),
@@ -175,7 +175,7 @@ def test_other_settings_are_refused(comparison, small_data, capsys):
         (["--jobs", "0"], "--jobs 0: must be 1 or more"),
         (["--draws", "2", "--seeds", "1-2"], "--seeds and --draws: give one of them"),
         (["--data", "gone.npz"], "gone.npz: no such file"),
-        (["--cluster", "tcp://127.0.0.1:1"], "no scheduler answers"),
+        (["--cluster", "tcp://127.0.0.1:1"], "no scheduler with workers answers"),
     ],
 )
 def test_bad_options(options, message, tmp_path, capfd):
