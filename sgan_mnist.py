@@ -31,6 +31,7 @@ from helpers import (
 from run_folder import save_model, save_sheet
 from training_run import (
     add_options,
+    derive_seed,
     describe_settings,
     draw_seed,
     load_data,
@@ -141,6 +142,7 @@ def define_train_steps(
     half_batch = n_batch // 2
     y_sup = tf.constant(supervised[1])
     dropouts = [layer for layer in d_model.layers if isinstance(layer, layers.Dropout)]
+    dropout_seed = derive_seed(seed)
     class_loss = keras.losses.SparseCategoricalCrossentropy()
     binary_loss = keras.losses.BinaryCrossentropy()
 
@@ -195,11 +197,8 @@ def define_train_steps(
     ):
         model.optimizer.build(network.trainable_variables)
 
-    # of a step's random numbers, four are for its draws, four a part for dropout
-    n_numbers = 4 + 4 * n_parts
-
     def draw(step):
-        seeds = [tf.stack([seed, n_numbers * step + i]) for i in range(4)]
+        seeds = [tf.stack([seed, 4 * step + i]) for i in range(4)]
         labelled, unlabelled = (
             tf.random.stateless_uniform((half_batch,), seeds[i], 0, n, tf.int32)
             for i, n in enumerate((len(supervised[0]), len(dataset[0])))
@@ -216,7 +215,8 @@ def define_train_steps(
     @tf.function(jit_compile=jit)
     def train_step(step, X_labelled, y, X_real, z_fake, z_gan):
         for dropout in dropouts:
-            dropout.seed_generator.state.assign(tf.stack([seed, n_numbers * step + 4]))
+            state = tf.stack([dropout_seed, 4 * n_parts * step])
+            dropout.seed_generator.state.assign(state)
 
         # (1) Update c: minimise -log p(y|x) on labelled images
         with tf.GradientTape() as tape:

@@ -38,6 +38,7 @@ from helpers import (
 from sgan_mnist import check_batch, summarize_performance
 from training_run import (
     add_options,
+    derive_seed,
     describe_settings,
     draw_seed,
     load_data,
@@ -228,9 +229,7 @@ def define_train_steps(
     d_weights, g_weights = network.trainable_variables, g_model.trainable_variables
     d_optimizer.build(d_weights)
     g_optimizer.build(g_weights)
-    # of a step's random numbers, eight are for its draws, one a part and layer for
-    # dropout
-    n_numbers = 8 + n_parts * len(dropouts)
+    dropout_seed = derive_seed(seed)
 
     def split(batch):
         smaller, n_larger = divmod(batch.shape[0], n_parts)
@@ -243,7 +242,7 @@ def define_train_steps(
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *outputs)
 
     def draw(step):
-        seeds = [tf.stack([seed, n_numbers * step + i]) for i in range(8)]
+        seeds = [tf.stack([seed, 8 * step + i]) for i in range(8)]
         labelled = tf.random.stateless_uniform(
             (n_labelled,), seeds[0], 0, len(supervised[0]), tf.int32
         )
@@ -272,8 +271,8 @@ def define_train_steps(
     @tf.function(jit_compile=jit)
     def train_step(step, X_labelled, y, X_real, X_teacher, z_fake, z_gan):
         for i, dropout in enumerate(dropouts):
-            number = n_numbers * step + 8 + i * n_parts
-            dropout.seed_generator.state.assign(tf.stack([seed, number]))
+            number = n_parts * (len(dropouts) * step + i)
+            dropout.seed_generator.state.assign(tf.stack([dropout_seed, number]))
         done = tf.cast(step, tf.float32) / tf.cast(n_steps, tf.float32)
         if "schedule" not in without:
             rate = 0.5 * (1 + tf.cos(np.pi * done))

@@ -55,6 +55,14 @@ def draw_seed():
     return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
 
 
+def derive_seed(seed):
+    """Return another seed, from 0 to 2**31 - 1, for dropout.
+
+    Its masks depend on the parts that a batch is computed in, a run's draws do not.
+    """
+    return int(np.random.SeedSequence((seed, 1)).generate_state(1)[0] >> 1)
+
+
 def add_options(parser, *left_out, n_epochs=20):
     """Add the options of the training scripts to a parser, but for those left out."""
 
@@ -87,8 +95,8 @@ def add_options(parser, *left_out, n_epochs=20):
         "threads",
         type=int,
         metavar="N",
-        help="threads on a CPU; the last bits of a run depend on it (default: one a "
-        "core, 16 at most)",
+        help="threads on a CPU; a run's dropout and last bits depend on it (default: "
+        "one a core, 16 at most)",
     )
     add("max_steps", type=int, metavar="N", help="stop after N steps")
     add(

@@ -147,10 +147,9 @@ def test_drawn_changes_reach_their_bounds_and_stay_within():
 # ---------------------------------------------------------------- one step
 
 
-def reference_step(game, dataset, step, n_batch, n_parts):
+def reference_step(game, dataset, step, n_batch):
     """The step written plainly, with Keras's own losses and one model at a time."""
-    numbers = 8 + 2 * n_parts  # two layers drop out
-    seeds = [tf.constant([7, numbers * step + i]) for i in range(8)]
+    seeds = [tf.constant([7, 8 * step + i]) for i in range(8)]
     X_sup, y_sup = (helpers.scale_images(game.supervised[0]), game.supervised[1])
     n_labelled, n_generated = n_batch // 2, n_batch // 6
 
@@ -204,7 +203,7 @@ def test_the_compiled_step_equals_a_plain_one(n_parts, dataset):
     game, plain = Game(dataset, n_parts=n_parts), Game(dataset)
     for step in range(3):
         (figures,) = game.step(step)
-        expected = reference_step(plain, dataset, step, 12, n_parts)
+        expected = reference_step(plain, dataset, step, 12)
         np.testing.assert_allclose(figures, expected, rtol=2e-4, atol=1e-6)
     for model, reference in ((game.c, plain.c), (game.g, plain.g)):
         for v, r in zip(model.weights, reference.weights, strict=True):
@@ -349,7 +348,8 @@ def test_float16_scales_the_losses(small_data, tmp_path):
         assert sgan_tuned.main(options_of(small_data, out, *more)) == 0
     finally:
         keras.config.set_dtype_policy("float32")
-    arrays = read_checked(checkpoint_paths(out)[0]).values()
+    saved = read_checked(checkpoint_paths(out)[0])
+    arrays = [saved[name] for name in saved if name.startswith("v")]
     # one scale an optimizer: Keras's first one, or half of it after an overflow
     scales = [array for array in arrays if array.shape == () and array >= 2**14]
     assert len(scales) == 2 and max(scales) <= 2**15
