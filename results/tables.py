@@ -1,9 +1,9 @@
-"""Print the tables of the README from the recorded runs, and draw their plot.
+"""Print the tables of the README from the recorded runs, and draw their plots.
 
     python results/tables.py
 
-Reads sgan_mnist/accuracy.csv, designs.csv and precision.csv beside it, writes
-sgan_mnist/against_tutorial.png.
+Reads the CSV files beside it, writes sgan_mnist/against_tutorial.png and
+tuned_budgets/error_by_minutes.png.
 """
 
 import csv
@@ -63,6 +63,42 @@ def print_draws(rows, name):
         print(f"| `{value}` | {cells} | {mean} |")
 
 
+def print_budgets(rows):
+    print("| budget, minutes | draws | test error, % (mean ± sd) | best | worst |")
+    print("|---:|---:|---:|---:|---:|")
+    for budget in dict.fromkeys(row["budget_minutes"] for row in rows):
+        errors = np.array(
+            [float(r["test_error"]) for r in rows if r["budget_minutes"] == budget]
+        )
+        mean = f"{errors.mean():.2f} ± {errors.std(ddof=1):.2f}" if len(errors) > 1 else f"{errors[0]:.2f}"
+        print(
+            f"| {budget} | {len(errors)} | {mean} | {errors.min():.2f} "
+            f"| {errors.max():.2f} |"
+        )
+
+
+def plot_error_by_minutes(curves, tutorial, path):
+    fig = Figure(figsize=(7, 4), layout="constrained")
+    axes = fig.subplots()
+    lines = {"tutorial's SGAN": [{**row, "seed": "1"} for row in tutorial]}
+    for row in curves:
+        lines.setdefault(f"tuned, {row['budget_minutes']} minutes", []).append(row)
+    for i, (name, rows) in enumerate(lines.items()):
+        for seed in dict.fromkeys(row["seed"] for row in rows):
+            points = [
+                (float(row["seconds"]) / 60, 100 - float(row["test_accuracy"]))
+                for row in rows
+                if row["seed"] == seed
+            ]
+            axes.plot(*zip(*points, strict=True), color=f"C{i}", lw=1, label=name)
+            name = None
+    axes.axhline(100 - 95.92, color="grey", ls=":", label="the tutorial's best")
+    axes.set(xlabel="minutes", ylabel="test error, %", xscale="log", yscale="log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    fig.savefig(path, dpi=120)
+
+
 def main():
     rows = read_rows(RESULTS / "sgan_mnist" / "accuracy.csv")
     print_epochs(rows)
@@ -71,6 +107,11 @@ def main():
     print_draws(read_rows(RESULTS / "designs.csv"), "design")
     print()
     print_draws(read_rows(RESULTS / "precision.csv"), "precision")
+    print()
+    budgets = RESULTS / "tuned_budgets"
+    print_budgets(read_rows(budgets / "runs.csv"))
+    curves = read_rows(budgets / "curves.csv")
+    plot_error_by_minutes(curves, rows, budgets / "error_by_minutes.png")
 
 
 if __name__ == "__main__":
