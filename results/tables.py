@@ -70,7 +70,9 @@ def print_budgets(rows):
         errors = np.array(
             [float(r["test_error"]) for r in rows if r["budget_minutes"] == budget]
         )
-        mean = f"{errors.mean():.2f} ± {errors.std(ddof=1):.2f}" if len(errors) > 1 else f"{errors[0]:.2f}"
+        mean = f"{errors.mean():.2f}"
+        if len(errors) > 1:
+            mean += f" ± {errors.std(ddof=1):.2f}"
         print(
             f"| {budget} | {len(errors)} | {mean} | {errors.min():.2f} "
             f"| {errors.max():.2f} |"
