@@ -46,6 +46,7 @@ from helpers import (
 )
 from run_folder import write_rows
 from sgan_tuned import INGREDIENTS, check_budget
+from training_run import check_positive
 
 figure = LazyModule("matplotlib.figure")
 joblib = LazyModule("joblib")
@@ -142,10 +143,7 @@ def check_arguments(args):
                 f"--methods {method}: give {', '.join(SCRIPTS)}, or {WITHOUT}NAME with "
                 f"a NAME of {', '.join(INGREDIENTS)}"
             )
-    for name in ("jobs", "threads", "draws", "epochs", "max_steps"):
-        value = vars(args)[name]
-        if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+    check_positive(vars(args), ("jobs", "threads", "draws", "epochs", "max_steps"))
     check_budget(args.budget)
     for one, other in (
         ("budget", "epochs"),

@@ -38,24 +38,27 @@ def has_native_bfloat16():
 
 def cpu_vendor_and_flags():
     """Return what Linux tells of the CPU, a text and a set; both empty elsewhere."""
-    if platform.system() != "Linux":
-        return "", set()
-    described = {}
-    for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-        name, _, value = line.partition(":")
-        described.setdefault(name.strip(), value.strip())
+    described = _cpu_info()
     flags = described.get("flags") or described.get("Features", "")
     return described.get("vendor_id", ""), set(flags.split())
 
 
 def processor_name():
     """Return what the system calls the processor, maybe ''."""
+    return _cpu_info().get("model name") or platform.processor()
+
+
+def _cpu_info():
+    """Return what Linux tells of the first processor, a dict; empty elsewhere."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
     except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1] for line in lines if line.startswith("model name")]
-    return names[0].strip() if names else platform.processor()
+        return {}
+    described = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        described.setdefault(name.strip(), value.strip())
+    return described
 
 
 def count_cores():

@@ -38,6 +38,7 @@ from training_run import (
     make_run,
     open_run,
     resolve_options,
+    split_in_parts,
     verbosity,
 )
 
@@ -149,9 +150,7 @@ def define_train_steps(
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
 
     def split(batch):
-        smaller, n_larger = divmod(batch.shape[0], n_parts)
-        sizes = [smaller + 1] * n_larger + [smaller] * (n_parts - n_larger)
-        return tf.split(batch, [size for size in sizes if size])
+        return split_in_parts(batch, n_parts)
 
     def in_parts(objective, *batch):
         """Return the mean of objective over the batch, computed part by part."""

@@ -45,6 +45,7 @@ from training_run import (
     make_run,
     open_run,
     resolve_options,
+    split_in_parts,
     verbosity,
 )
 
@@ -231,14 +232,10 @@ def define_train_steps(
     g_optimizer.build(g_weights)
     dropout_seed = derive_seed(seed)
 
-    def split(batch):
-        smaller, n_larger = divmod(batch.shape[0], n_parts)
-        sizes = [smaller + 1] * n_larger + [smaller] * (n_parts - n_larger)
-        return tf.split(batch, sizes)
-
     def in_parts(network, batch, training):
         """Return network(batch), computed part by part."""
-        outputs = [network(part, training=training) for part in split(batch)]
+        parts = split_in_parts(batch, n_parts)
+        outputs = [network(part, training=training) for part in parts]
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *outputs)
 
     def draw(step):
@@ -264,9 +261,6 @@ def define_train_steps(
             tf.random.stateless_normal((n_generated, latent_dim), seeds[6]),
         )
 
-    def mean(values):
-        return tf.reduce_mean(values)
-
     # XLA has other normal numbers: batches are drawn outside it, the same for both
     @tf.function(jit_compile=jit)
     def train_step(step, X_labelled, y, X_real, X_teacher, z_fake, z_gan):
@@ -290,12 +284,12 @@ def define_train_steps(
             logits, features = in_parts(network, tf.concat(batch, 0), True)
             logits_labelled, logits_real, *logits_fake = tf.split(logits, sizes)
             # -log p(y|x) on labelled images
-            c_loss = mean(
+            c_loss = tf.reduce_mean(
                 tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits_labelled)
             )
             # squared distance of the student's answers from the teacher's
             errors = tf.nn.softmax(logits_real) - p_teacher
-            consistency = mean(tf.reduce_sum(errors**2, axis=1))
+            consistency = tf.reduce_mean(tf.reduce_sum(errors**2, axis=1))
             loss = c_loss
             if "consistency" not in without:
                 loss += CONSISTENCY * ramp * consistency
@@ -306,8 +300,8 @@ def define_train_steps(
                     tf.reduce_logsumexp(values, axis=1)
                     for values in (logits_real, *logits_fake)
                 )
-                d_loss_real = mean(tf.nn.softplus(-z_real))
-                d_loss_fake = mean(tf.nn.softplus(z_generated))
+                d_loss_real = tf.reduce_mean(tf.nn.softplus(-z_real))
+                d_loss_fake = tf.reduce_mean(tf.nn.softplus(z_generated))
                 loss += 0.5 * ADVERSARIAL * (d_loss_real + d_loss_fake)
             scaled = d_optimizer.scale_loss(loss)
         d_gradients = tape.gradient(scaled, d_weights)
@@ -334,7 +328,9 @@ def define_train_steps(
         ):
             average.assign(weight + decay * (average - weight))
 
-        c_acc = mean(keras.metrics.sparse_categorical_accuracy(y, logits_labelled))
+        c_acc = tf.reduce_mean(
+            keras.metrics.sparse_categorical_accuracy(y, logits_labelled)
+        )
         return tf.stack([c_loss, c_acc, consistency, d_loss_real, d_loss_fake, g_loss])
 
     @tf.function

@@ -115,7 +115,7 @@ def add_options(parser, *left_out, n_epochs=20):
 
 
 def resolve_options(args, defaults, parse_arguments, growing=()):
-    """Return the options of the run that `args` ask for, a dict, and `given` ones.
+    """Return the options of the run that `args` ask for, a dict.
 
     args: the parsed command line; defaults: {option: default}, which names what a run
     keeps in its settings; growing: options that may be raised when a run is resumed.
@@ -143,13 +143,18 @@ def resolve_options(args, defaults, parse_arguments, growing=()):
 
 def check_options(options):
     """Raise InputError for a number that is out of its range."""
-    for name in ("epochs", "steps", "latent_dim", "threads", "max_steps"):
-        value = options.get(name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+    check_positive(options, ("epochs", "steps", "latent_dim", "threads", "max_steps"))
     seed = options["seed"]
     if seed is not None and not 0 <= seed < 2**31:
         raise InputError(f"--seed {seed}: must be from 0 to 2147483647")
+
+
+def check_positive(options, names):
+    """Raise InputError where an option of these names is given and less than 1."""
+    for name in names:
+        value = options.get(name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
 
 
 def load_data(args, options):
@@ -258,6 +263,13 @@ def resume_run(out, state, settings):
             file=sys.stderr,
         )
     return step, list(record["history"]), record["accuracy"], record["seconds"]
+
+
+def split_in_parts(batch, n_parts):
+    """Return n_parts tensors, or one an image where those are fewer, of near sizes."""
+    smaller, n_larger = divmod(batch.shape[0], n_parts)
+    sizes = [smaller + 1] * n_larger + [smaller] * (n_parts - n_larger)
+    return tf.split(batch, [size for size in sizes if size])
 
 
 def make_run(
