@@ -14,7 +14,6 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -210,7 +209,7 @@ def _read_npz(name):
             if max(member.file_size for member in file.zip.infolist()) > LARGEST_ARRAY:
                 raise InputError(f"{name}: larger than 8 GiB; give fewer images")
             arrays = [file[key] for key in keys]
-            names = file["class_names"] if "class_names" in file else None
+            names = file.get("class_names")
         given = arrays if names is None else [*arrays, names]
         if not all(isinstance(array, np.ndarray) for array in given):
             raise InputError(f"{name}: not a plain .npz file; {remedy}")
@@ -385,10 +384,9 @@ def _image_files(folder, root):
 
 def _read_images(paths, image_size):
     """Return the images, uint8 (n, h, w, c), c 3 where any has colours, else 1."""
-    first = images.read_image(paths[0])
-    size = first.shape[:2]
+    first = _read_image(paths[0])
+    size, channels = first.shape[:2], first.shape[2]
     height, width = (image_size, image_size) if image_size else _fitting(*size)
-    channels = first.shape[2]
 
     def allocate(channels):
         if len(paths) * height * width * channels > LARGEST_ARRAY:
@@ -398,25 +396,25 @@ def _read_images(paths, image_size):
             )
         return np.empty((len(paths), height, width, channels), np.uint8)
 
-    def read(path):
-        image = images.read_image(path)
+    if image_size is None and (height, width) != size:
+        _tell_resized(size, (height, width))
+    x = allocate(channels)
+    for i, path in enumerate(paths):
+        image = _read_image(path)
         if image_size is None and image.shape[:2] != size:
             raise InputError(
                 f"{path}: is {image.shape[0]}x{image.shape[1]}, and {paths[0]} "
                 f"{size[0]}x{size[1]} (height x width); give --image-size to resize all"
             )
-        return images.fit_image(image, height, width, image.shape[2])
-
-    if image_size is None and (height, width) != size:
-        _tell_resized(size, (height, width))
-    x = allocate(channels)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        # by hundreds, lest images that are read wait in memory
-        for start in range(0, len(paths), 100):
-            some = pool.map(read, paths[start : start + 100])
-            for i, image in enumerate(some, start):
-                if image.shape[2] > x.shape[3]:
-                    grey, x = x, allocate(3)
-                    x[:i] = grey[:i]
-                x[i] = image
+        if image.shape[2] > x.shape[3]:
+            grey, x = x, allocate(3)
+            x[:i] = grey[:i]
+        x[i] = images.fit_image(image, height, width, x.shape[3])
     return x
+
+
+def _read_image(path):
+    try:
+        return images.read_image(path)
+    except InputError as error:
+        raise InputError(f"{error}, or remove it") from error
