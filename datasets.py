@@ -107,12 +107,12 @@ def _checked(name, x_train, y_train, x_test, y_test, class_names, *, image_size=
         n_classes = max(1, int(train[1].max()) + 1)
     test = None
     if x_test is not None:
-        if x_test.ndim != x_train.ndim or x_test.shape[1:] != x_train.shape[1:]:
+        test = _check_arrays(name, "test", x_test, y_test, n_classes, lowest=0)
+        if test[0].shape[1:] != train[0].shape[1:]:
             raise InputError(
                 f"{name}: x_test has shape {x_test.shape} and x_train "
                 f"{x_train.shape}; all images must be of one shape"
             )
-        test = _check_arrays(name, "test", x_test, y_test, n_classes, lowest=0)
     height, width = size = train[0].shape[1:3]
     fitted = (image_size, image_size) if image_size else _fitting(height, width)
     if fitted != size:
