@@ -1,8 +1,9 @@
-"""Load a saved classifier and measure its accuracy on MNIST.
+"""Load a saved classifier; measure its accuracy on MNIST, or classify images.
 
     python load_classifier.py                    # the newest run's newest classifier
     python load_classifier.py runs/FOLDER/c_model_7200.keras
     python load_classifier.py --report           # by class, confusions, mistakes
+    python load_classifier.py --predict a.png photos/    # the class of each image
 
 A model file is read as data: before anything is built, its layers are compared with
 those that the classifiers of this collection use, and any other is refused.
@@ -27,6 +28,7 @@ from helpers import (
     load_arrays,
     measure_accuracy,
     new_folder,
+    printable,
     run_script,
     scale_images,
     write_atomically,
@@ -35,6 +37,7 @@ from helpers import (
 keras = LazyModule("keras")
 h5py = LazyModule("h5py")
 figure = LazyModule("matplotlib.figure")
+predictions = LazyModule("predictions")
 
 SHIPPED_RUN = Path(__file__).resolve().parent / "results" / "sgan_mnist"
 SUFFIXES = (".keras", ".h5")
@@ -236,7 +239,70 @@ def save_figure(fig, path):
     print(f">Saved: {path}")
 
 
+def read_class_names(path):
+    """Return the class names in a checked model file, a list of str, or None.
+
+    They are a JSON list: member class_names.json of a .keras file, attribute
+    class_names of an .h5 file. Raises InputError where they are anything else.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                if "class_names.json" not in archive.namelist():
+                    return None
+                with archive.open("class_names.json") as file:
+                    text = file.read(LARGEST_CONFIG + 1)
+        else:
+            with h5py.File(path, "r") as file:
+                if "class_names" not in file.attrs:
+                    return None
+                text = file.attrs["class_names"]
+        names = json.loads(text) if len(text) <= LARGEST_CONFIG else None
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            raise ValueError("not a short list of texts")
+    except Exception as error:  # a broken file can fail anywhere
+        raise InputError(
+            f"{path}: its class names can't be read; save the classifier anew"
+        ) from error
+    return names
+
+
+def predict(args):
+    for option in ("data", "report", "out"):
+        if getattr(args, option):
+            raise InputError(f"--{option}: is no use with --predict; leave one out")
+    # what is missing shows before TensorFlow starts
+    files = predictions.list_images(args.predict)
+    path = args.model
+    if path is None:
+        path = newest_classifier()
+        print(f"Classifier: {printable(path)}", file=sys.stderr)
+    c_model = load_classifier(path)
+    class_names = read_class_names(path)
+    n_outputs = c_model.output_shape[-1]
+    # an output more is that of the class 'unknown'
+    if class_names and n_outputs - len(class_names) not in (0, 1):
+        raise InputError(
+            f"{path}: has {len(class_names)} class names for {n_outputs} outputs; "
+            "save the classifier anew"
+        )
+    predictions.predict_images(
+        c_model,
+        files,
+        class_names=class_names,
+        form=args.form,
+        invert=args.invert or "no",
+    )
+
+
 def run(args):
+    if args.predict:
+        return predict(args)
+    for option in ("form", "invert"):
+        if getattr(args, option):
+            name = getattr(args, option) if option == "form" else option
+            raise InputError(f"--{name}: is for --predict; give both")
     path = args.model
     if path is None:
         path = newest_classifier()
@@ -259,7 +325,8 @@ def run(args):
 
 def main(argv=None):
     parser = OneLineParser(
-        description="Load a saved classifier and measure its accuracy on MNIST."
+        description="Load a saved classifier; measure its accuracy on MNIST, or "
+        "classify images with --predict."
     )
     parser.add_argument(
         "model",
@@ -279,6 +346,39 @@ def main(argv=None):
         "--out",
         metavar="DIR",
         help="new folder of the report's figures (default: reports/<date>-<time>-...)",
+    )
+    parser.add_argument(
+        "--predict",
+        metavar="PATH",
+        nargs="+",
+        help="print the class of images, PNG or JPEG: files, folders (with all in "
+        "them), or patterns; give MODEL first. The exit status is 1 where some "
+        "couldn't be read",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json",
+        dest="form",
+        action="store_const",
+        const="json",
+        help="with --predict: print JSON, an object a line, with the probabilities of "
+        "all classes and the files' exact names; stdout holds nothing else",
+    )
+    form.add_argument(
+        "--csv",
+        dest="form",
+        action="store_const",
+        const="csv",
+        help="with --predict: print CSV with a header, and nothing else on stdout; "
+        "what can't be printed in a name is escaped",
+    )
+    parser.add_argument(
+        "--invert",
+        choices=("no", "yes", "auto"),
+        help="with --predict: classify the negatives of the images. MNIST's digits are "
+        "light on dark, on paper they are dark on light; auto turns those round that "
+        "are brighter at the border than within, which is right for drawings and "
+        "wrong for photographs (default: no, the images as they are)",
     )
     args = parser.parse_args(argv)
     return run_script("load_classifier.py", lambda: run(args))
