@@ -12,7 +12,6 @@ those that the classifiers of this collection use, and any other is refused.
 import json
 import sys
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +32,12 @@ from helpers import (
     scale_images,
     write_atomically,
 )
+from predictions import list_images, predict_images
+from untrusted import check_container, check_layers
 
 keras = LazyModule("keras")
 h5py = LazyModule("h5py")
 figure = LazyModule("matplotlib.figure")
-predictions = LazyModule("predictions")
 
 SHIPPED_RUN = Path(__file__).resolve().parent / "results" / "sgan_mnist"
 SUFFIXES = (".keras", ".h5")
@@ -93,6 +93,7 @@ def load_classifier(path):
     config = read_config(path)
     check_input_shape(path, config)
     check_classes(path, config)
+    check_layers(path, config)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a broken file can fail anywhere in Keras
@@ -117,6 +118,7 @@ def read_config(path):
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: not a .keras or .h5 file; {remedy}")
     try:
+        check_container(path)
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
                 text = file.read(LARGEST_CONFIG + 1)
@@ -129,17 +131,9 @@ def read_config(path):
         # what the optimizer was is not looked at when a model is loaded for use
         config.pop("compile_config", None)
         config["config"]["layers"][0]["class_name"]
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except InputError:
+        raise
+    except Exception as error:  # a broken file can fail anywhere in its library
         raise InputError(f"{path}: not a whole Keras model; {remedy}") from error
     return config
 
@@ -273,7 +267,7 @@ def predict(args):
         if getattr(args, option):
             raise InputError(f"--{option}: is no use with --predict; leave one out")
     # what is missing shows before TensorFlow starts
-    files = predictions.list_images(args.predict)
+    files = list_images(args.predict)
     path = args.model
     if path is None:
         path = newest_classifier()
@@ -287,7 +281,7 @@ def predict(args):
             f"{path}: has {len(class_names)} class names for {n_outputs} outputs; "
             "save the classifier anew"
         )
-    predictions.predict_images(
+    predict_images(
         c_model,
         files,
         class_names=class_names,
