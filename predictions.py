@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from helpers import InputError, RunError, class_probabilities, printable
+from helpers import N_CLASSES, InputError, RunError, class_probabilities, printable
 from images import IMAGE_SUFFIXES, find_images, fit_image, read_image
 
 COLUMNS = ("file", "class", "probability", "runner_up", "runner_up_probability")
@@ -36,10 +36,19 @@ def is_dark_on_light(image):
     return inner.size > 0 and border > inner.mean()
 
 
-def predict_images(c_model, files, *, class_names=None, form=None, invert="no"):
+def predict_images(
+    c_model,
+    files,
+    *,
+    n_classes=N_CLASSES,
+    class_names=None,
+    form=None,
+    invert="no",
+):
     """Print the class of each image to stdout, with how sure it is and the runner-up.
 
-    c_model: images (n, h, w, c) in [-1, 1], c being 1 or 3 -> class probabilities.
+    c_model: images (n, h, w, c) in [-1, 1], c being 1 or 3 -> probabilities of
+    n_classes classes, and maybe of a last class 'unknown', which is left out.
     files: a list of Path. class_names: a text for each class, None for the classes'
     numbers. form: None for a table, 'json' (an object a line) or 'csv'.
     invert: 'yes' turns images into their negatives, 'no' leaves them as they are, and
@@ -49,10 +58,6 @@ def predict_images(c_model, files, *, class_names=None, form=None, invert="no"):
     be read, or where c_model can't be used.
     """
     height, width, channels = c_model.input_shape[1:]
-    if channels not in (1, 3):
-        raise InputError(
-            f"the classifier takes {channels} channels; images are read for 1 or 3"
-        )
     if hasattr(sys.stdout, "reconfigure"):
         # a file's name may hold what the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -79,7 +84,9 @@ def predict_images(c_model, files, *, class_names=None, form=None, invert="no"):
                 read.append(path)
                 batch.append(image)
             if batch:
-                probabilities = class_probabilities(c_model, np.stack(batch))
+                probabilities = class_probabilities(
+                    c_model, np.stack(batch), n_classes=n_classes
+                )
                 if not np.isfinite(probabilities).all():
                     raise InputError(
                         "the classifier's probabilities are no finite numbers; "

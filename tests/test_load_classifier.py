@@ -186,7 +186,11 @@ def test_the_wrong_model(tmp_path, capsys):
     multi_output = discriminators.define_multi_output_discriminator()
     assert "has two outputs" in line_for(multi_output)
     _, larger = discriminators.define_stacked_discriminators(in_shape=(32, 32, 3))
-    assert "inputs of shape (32, 32, 3), not (28, 28, 1)" in line_for(larger)
+    assert "takes images of 32x32x3, and the data's are 28x28x1" in line_for(larger)
+    _, flat = discriminators.define_stacked_discriminators(in_shape=(28, 28, 2))
+    assert "inputs of shape (28, 28, 2), not images of 1 or 3" in line_for(flat)
+    _, more = discriminators.define_stacked_discriminators(n_classes=12)
+    assert "tells 12 classes apart, and the data have 10" in line_for(more)
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])

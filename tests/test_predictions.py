@@ -180,6 +180,7 @@ def test_the_script(folder, c_model, capsys):
         (["--predict", "gone.png"], "none of the 1 images can be read"),
         (["--predict", ".", "--report"], "--report: is no use with --predict"),
         (["--predict", ".", "--data", "x"], "--data: is no use with --predict"),
+        (["--predict", ".", "--image-size", "8"], "--image-size: is no use with"),
         (["--json"], "--json: is for --predict; give both"),
         (["--invert", "auto"], "--invert: is for --predict; give both"),
     ],
@@ -203,15 +204,17 @@ def test_class_names_come_from_the_model(folder, c_model, capsys):
     with_names(json.dumps(names))
     assert load_classifier.main([str(path), "--predict", "dark.png", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["class"] == "kind 6"
-    for text in ("[", "{}", "[1, 2]", '"text"', json.dumps("x" * (2 << 20))):
+    for text in ("[", "{}", "[1, 2]", '"text"', json.dumps(["x" * 60_000])):
         with_names(text)
         assert load_classifier.main([str(path), "--predict", "dark.png"]) == 2
         assert "its class names can't be read" in capsys.readouterr().err
     with_names(json.dumps(names[:8]))
     assert load_classifier.main([str(path), "--predict", "dark.png"]) == 2
-    assert "has 8 class names for 10 outputs" in capsys.readouterr().err
+    assert "has 8 class names and 10 classes" in capsys.readouterr().err
     keras_model = keras.saving.load_model(c_model)
     keras_model.save(folder / "named.h5")
     with h5py.File(folder / "named.h5", "a") as file:
         file.attrs["class_names"] = json.dumps(names)
-    assert load_classifier.read_class_names(folder / "named.h5") == names
+    path = str(folder / "named.h5")
+    assert load_classifier.main([path, "--predict", "dark.png", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["class"] == "kind 6"
