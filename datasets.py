@@ -370,11 +370,12 @@ def _image_files(folder, root):
     paths = []
     for entry in _entries(folder):
         path = Path(entry.path)
-        if entry.is_symlink() and not path.resolve().is_relative_to(root):
+        target = Path(os.path.realpath(path))
+        if entry.is_symlink() and not target.is_relative_to(root):
             raise InputError(
                 f"{path}: is a link out of the data folder; put the file itself there"
             )
-        if not entry.is_file():
+        if not os.path.isfile(path):
             raise InputError(f"{path}: is not a file; remove it")
         if path.suffix.lower() not in images.IMAGE_SUFFIXES:
             raise InputError(f"{path}: is not a PNG or JPEG file; remove it")
