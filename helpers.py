@@ -44,7 +44,17 @@ class OneLineParser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line."""
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
+        self.exit(2, f"{self.prog}: {printable(message)}; see --help\n")
+
+
+def printable(text):
+    """Return str(text) with what is no printable character written as an escape.
+
+    Names in files and of files may hold new lines, or codes that a terminal obeys.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
+    )
 
 
 class InputError(ValueError):
@@ -357,13 +367,13 @@ def run_script(name, work):
     try:
         work()
     except (InputError, RunError, KeyboardInterrupt) as error:
-        print(f"{name}: {str(error) or 'interrupted'}", file=sys.stderr)
+        print(f"{name}: {printable(error) or 'interrupted'}", file=sys.stderr)
         return getattr(error, "status", 130)
     except BrokenPipeError:
         # the reader of a pipe has gone; nor can Python flush stdout at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {printable(error)}", file=sys.stderr)
         return 1
     return 0

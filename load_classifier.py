@@ -1,9 +1,10 @@
-"""Load a saved classifier and measure its accuracy on MNIST, or images of one's own.
+"""Load a saved classifier; measure its accuracy on MNIST or images of one's own.
 
     python load_classifier.py                    # the newest run's newest classifier
     python load_classifier.py runs/FOLDER/c_model_7200.keras
     python load_classifier.py --report           # by class, confusions, mistakes
     python load_classifier.py --data FOLDER      # what the classifier was trained on
+    python load_classifier.py --predict a.png photos/    # the class of each image
 
 A model file is read as data: before anything is built, its layers are compared with
 those that the classifiers of this collection use, and any other is refused.
@@ -12,7 +13,6 @@ those that the classifiers of this collection use, and any other is refused.
 import json
 import sys
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,14 @@ from helpers import (
     describe_labelled,
     measure_accuracy,
     new_folder,
+    printable,
     run_script,
     write_atomically,
 )
+from predictions import list_images, predict_images
 from run_folder import read_class_names
 from training_run import add_data_options
+from untrusted import check_container, check_layers
 
 discriminators = LazyModule("discriminators")
 keras = LazyModule("keras")
@@ -92,6 +95,7 @@ def load_classifier(path):
     config = read_config(path)
     check_input_shape(path, config)
     check_classes(path, config)
+    check_layers(path, config)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a broken file can fail anywhere in Keras
@@ -117,6 +121,7 @@ def read_config(path):
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: not a .keras or .h5 file; {remedy}")
     try:
+        check_container(path)
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
                 text = file.read(LARGEST_CONFIG + 1)
@@ -129,17 +134,9 @@ def read_config(path):
         # what the optimizer was is not looked at when a model is loaded for use
         config.pop("compile_config", None)
         config["config"]["layers"][0]["class_name"]
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except InputError:
+        raise
+    except Exception as error:  # a broken file can fail anywhere in its library
         raise InputError(f"{path}: not a whole Keras model; {remedy}") from error
     return config
 
@@ -202,16 +199,21 @@ def check_classes(path, config):
             )
 
 
-def check_fit(path, c_model, class_names, data):
-    """Raise InputError where a classifier is not one for the images of `data`."""
-    n_classes, shape = discriminators.count_classes(c_model), c_model.input_shape[1:]
-    names = ", ".join(class_names or [])[:200]
-    remedy = "name with --data what it was trained on"
+def check_names(path, c_model, class_names):
+    """Raise InputError unless there are as many class names as classes, or none."""
+    n_classes = discriminators.count_classes(c_model)
     if class_names is not None and len(class_names) != n_classes:
         raise InputError(
             f"{path}: has {len(class_names)} class names and {n_classes} classes; give "
             "a c_model saved by sgan_mnist.py"
         )
+
+
+def check_fit(path, c_model, class_names, data):
+    """Raise InputError where a classifier is not one for the images of `data`."""
+    n_classes, shape = discriminators.count_classes(c_model), c_model.input_shape[1:]
+    names = ", ".join(class_names or [])[:200]
+    remedy = "name with --data what it was trained on"
     if shape != data.image_shape:
         sizes = ("x".join(map(str, size)) for size in (shape, data.image_shape))
         raise InputError(
@@ -285,7 +287,37 @@ def save_figure(fig, path):
     print(f">Saved: {path}")
 
 
+def predict(args):
+    for option in ("data", "image_size", "report", "out"):
+        if getattr(args, option):
+            name = option.replace("_", "-")
+            raise InputError(f"--{name}: is no use with --predict; leave one out")
+    # what is missing shows before TensorFlow starts
+    files = list_images(args.predict)
+    path = args.model
+    if path is None:
+        path = newest_classifier()
+        print(f"Classifier: {printable(path)}", file=sys.stderr)
+    c_model = load_classifier(path)
+    class_names = read_class_names(path)
+    check_names(path, c_model, class_names)
+    predict_images(
+        c_model,
+        files,
+        n_classes=discriminators.count_classes(c_model),
+        class_names=class_names,
+        form=args.form,
+        invert=args.invert or "no",
+    )
+
+
 def run(args):
+    if args.predict:
+        return predict(args)
+    for option in ("form", "invert"):
+        if getattr(args, option):
+            name = getattr(args, option) if option == "form" else option
+            raise InputError(f"--{name}: is for --predict; give both")
     path = args.model
     if path is None:
         path = newest_classifier()
@@ -296,6 +328,7 @@ def run(args):
     c_model = load_classifier(path)
     class_names = read_class_names(path)
     data = load_arrays(args.data, args.image_size)
+    check_names(path, c_model, class_names)
     check_fit(path, c_model, class_names, data)
     parts = [("Train", data.train), ("Test", data.test)]
     parts = [(name, *part) for name, part in parts if part and part[1].max() >= 0]
@@ -317,7 +350,7 @@ def run(args):
 def main(argv=None):
     parser = OneLineParser(
         description="Load a saved classifier and measure its accuracy on MNIST, or on "
-        "images of your own."
+        "images of your own; or, with --predict, classify images.",
     )
     parser.add_argument(
         "model",
@@ -335,6 +368,39 @@ def main(argv=None):
         "--out",
         metavar="DIR",
         help="new folder of the report's figures (default: reports/<date>-<time>-...)",
+    )
+    parser.add_argument(
+        "--predict",
+        metavar="PATH",
+        nargs="+",
+        help="print the class of images, PNG or JPEG: files, folders (with all in "
+        "them), or patterns; give MODEL first. The exit status is 1 where some "
+        "couldn't be read",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json",
+        dest="form",
+        action="store_const",
+        const="json",
+        help="with --predict: print JSON, an object a line, with the probabilities of "
+        "all classes and the files' exact names; stdout holds nothing else",
+    )
+    form.add_argument(
+        "--csv",
+        dest="form",
+        action="store_const",
+        const="csv",
+        help="with --predict: print CSV with a header, and nothing else on stdout; "
+        "what can't be printed in a name is escaped",
+    )
+    parser.add_argument(
+        "--invert",
+        choices=("no", "yes", "auto"),
+        help="with --predict: classify the negatives of the images. MNIST's digits are "
+        "light on dark, on paper they are dark on light; auto turns those round that "
+        "are brighter at the border than within, which is right for drawings and "
+        "wrong for photographs (default: no, the images as they are)",
     )
     args = parser.parse_args(argv)
     return run_script("load_classifier.py", lambda: run(args))
