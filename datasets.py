@@ -417,6 +417,7 @@ def _read_images(paths, image_size):
         if image.shape[2] > x.shape[3]:
             grey, x = x, allocate(3)
             x[:i] = grey[:i]
+            del grey
         x[i] = images.fit_image(image, height, width, x.shape[3])
     return x
 
