@@ -72,6 +72,8 @@ HISTORY = (
 # the strokes as a fraction of the way to a 3x3 dilation or erosion
 ROTATION, SCALE, SHEAR, PERSPECTIVE, SHIFT = 0.21, 0.18, 0.22, 0.004, 2.4
 THICKNESS = 0.5
+# the teacher sees less changed images: so much of the above (Sohn et al. 2020, FixMatch)
+WEAK = 0.35
 # largest weight of the consistency loss, reached after this fraction of the steps
 # (Laine and Aila 2017, section 3.1: the ramp exp(-5(1-t)^2))
 CONSISTENCY, RAMP = 5.0, 0.5
@@ -80,7 +82,7 @@ DECAY = 0.995
 # weight of the two unsupervised losses of d
 ADVERSARIAL = 0.1
 RATE, G_RATE = 3e-3, 1e-3
-DROPOUT = 0.3
+DROPOUT = 0.4
 INGREDIENTS = ("generator", "consistency", "augmentation", "averaging", "schedule")
 EVALUATIONS_PER_EPOCH = 3
 
@@ -94,7 +96,10 @@ def define_discriminator(in_shape=(28, 28, 1), n_classes=10):
     """
     in_image = keras.Input(shape=in_shape)
     fe = in_image
+    # 28x28 -> 14x14 -> 7x7 for MNIST
     for n_maps, size, stride in ((32, 5, 2), (64, 3, 1), (64, 3, 2), (128, 3, 1)):
+        if n_maps == 128:
+            fe = layers.Dropout(DROPOUT)(fe)
         fe = layers.Conv2D(
             n_maps,
             (size, size),
@@ -103,12 +108,7 @@ def define_discriminator(in_shape=(28, 28, 1), n_classes=10):
             kernel_initializer="he_normal",
         )(fe)
         fe = layers.LeakyReLU(negative_slope=0.1)(fe)
-    # 28x28 -> 14x14 -> 7x7 -> 3x3 for MNIST
-    fe = layers.MaxPooling2D()(fe)
-    fe = layers.Flatten()(fe)
-    fe = layers.Dropout(DROPOUT)(fe)
-    fe = layers.Dense(128, kernel_initializer="he_normal")(fe)
-    fe = layers.LeakyReLU(negative_slope=0.1, name="features")(fe)
+    fe = layers.GlobalAveragePooling2D(name="features")(fe)
     fe = layers.Dropout(DROPOUT)(fe)
     logits = layers.Dense(n_classes, dtype="float32", name="logits")(fe)
     c_out_layer = layers.Activation("softmax", dtype="float32")(logits)
@@ -144,17 +144,19 @@ def define_gan(g_model, d_model):
     return keras.Model(g_model.inputs, features(g_model.output))
 
 
-def draw_changes(n, seed):
+def draw_changes(n, seed, strength=1.0):
     """Draw n changes of an image for augment.
 
-    seed: int32 (2,). Returns maps, float32 (n, 8), and thickness, float32 (n,).
+    seed: int32 (2,). strength: a fraction of the largest changes.
+    Returns maps, float32 (n, 8), and thickness, float32 (n,).
     """
     largest = np.array(
         [ROTATION, SCALE, SCALE, SHEAR, SHIFT, SHIFT]
         + [PERSPECTIVE, PERSPECTIVE, THICKNESS],
         np.float32,
     )
-    drawn = tf.random.stateless_uniform((9, n), seed, -1.0, 1.0) * largest[:, None]
+    drawn = tf.random.stateless_uniform((9, n), seed, -strength, strength)
+    drawn *= largest[:, None]
     rotation, scale_x, scale_y, shear, dx, dy, px, py, thickness = tf.unstack(drawn)
     cosine, sine = tf.cos(rotation), tf.sin(rotation)
     xx, xy = cosine * (1 + scale_x), shear - sine * (1 + scale_y)
@@ -250,7 +252,7 @@ def define_train_steps(
         X_teacher = X_real
         if "augmentation" not in without:
             X_labelled = augment(X_labelled, *draw_changes(n_labelled, seeds[2]))
-            X_teacher = augment(X_real, *draw_changes(n_batch, seeds[3]))
+            X_teacher = augment(X_real, *draw_changes(n_batch, seeds[3], WEAK))
             X_real = augment(X_real, *draw_changes(n_batch, seeds[4]))
         return (
             X_labelled,
