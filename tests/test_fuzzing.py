@@ -248,7 +248,7 @@ def test_image_files(folder, pictures, which, right, changes):
     assert images.fit_image(image, 28, 28, 1).shape == (28, 28, 1)
 
 
-@fuzz(200)
+@fuzz(100)
 @given(member=st.sampled_from([None, "x_train", "y_test"]), changes=CHANGES)
 def test_npz_files(folder, member, changes):
     arrays = {}

@@ -5,11 +5,11 @@ memory and time.
 """
 
 import csv
+import faulthandler
 import io
 import json
 import os
 import shutil
-import signal
 import struct
 import zipfile
 import zlib
@@ -26,7 +26,7 @@ import load_classifier
 import untrusted
 
 MEMORY = 100 << 20
-SECONDS = 20
+SECONDS = 120
 MANY_ZEROS = 128 << 20
 # an .h5 file with as many links as are refused takes a while to make
 MOST_OBJECTS = 300
@@ -291,8 +291,8 @@ def loop(config):
 
 def enlarge(config):
     image, convolution = config["config"]["layers"][:2]
-    image["config"]["batch_shape"] = [None, 1024, 1024, 1]
-    convolution["config"].update(strides=[1, 1], filters=100)
+    image["config"]["batch_shape"] = [None, 256, 256, 1]
+    convolution["config"].update(strides=[1, 1], filters=400)
     del convolution["build_config"]
 
 
@@ -389,7 +389,7 @@ MODELS = [
         "input larger than the weights were for",
         lambda f: f.config(
             lambda config: config["config"]["layers"][0]["config"].update(
-                batch_shape=[None, 1024, 1024, 1]
+                batch_shape=[None, 256, 256, 1]
             )
         ),
         "was built for another shape",
@@ -729,9 +729,6 @@ def harmless(tmp_path, monkeypatch, originals):
     def listing():
         return sorted(str(path) for path in tmp_path.rglob("*"))
 
-    def stop(*_):
-        pytest.fail(f"{SECONDS} seconds have passed")
-
     def begin():
         nonlocal before, memory_before
         before = listing()
@@ -744,11 +741,10 @@ def harmless(tmp_path, monkeypatch, originals):
     monkeypatch.setattr(untrusted, "MOST_OBJECTS", MOST_OBJECTS)
     files = Files(originals)
     files.begin = begin
-    handler = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
+    # HDF5 that waits for a FIFO hears no signal: then all tests end here
+    faulthandler.dump_traceback_later(SECONDS, exit=True)
     yield files
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, handler)
+    faulthandler.cancel_dump_traceback_later()
     if memory_before is not None:
         assert memory("VmHWM") - memory_before < MEMORY
     assert listing() == before
