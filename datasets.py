@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from helpers import InputError, LazyModule, check_class_names
+from untrusted import check_npz
 
 images = LazyModule("images")
 
@@ -205,6 +206,7 @@ def _read_npz(name):
     remedy = "give an .npz file with x_train, y_train and, if you have them, x_test "
     remedy += "and y_test"
     try:
+        check_npz(name)
         file = np.load(name, allow_pickle=False)
         if isinstance(file, np.ndarray):
             raise InputError(f"{name}: not an .npz file; {remedy}")

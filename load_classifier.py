@@ -98,6 +98,8 @@ def load_classifier(path):
     check_layers(path, config)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        # what can be built can still fail when it computes
+        model(np.zeros((1, *model.input_shape[1:]), np.float32))
     except Exception as error:  # a broken file can fail anywhere in Keras
         reason = " ".join(str(error).split())[:200]
         raise InputError(
