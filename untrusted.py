@@ -48,6 +48,7 @@ SETTINGS = {
     "Dense": {"units", *WEIGHTS},
     "Activation": {"activation"},
     "MaxPooling2D": {"pool_size", *CONVOLUTION},
+    "GlobalAveragePooling2D": {"data_format", "keepdims"},
 }
 
 
