@@ -8,10 +8,7 @@ A model file is read as data: before anything is built, its layers are compared 
 those that the classifiers of this collection use, and any other is refused.
 """
 
-import json
 import sys
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +28,17 @@ from helpers import (
     scale_images,
     write_atomically,
 )
+from model_files import (
+    SHIPPED_RUN,  # noqa: F401
+    check_classes,
+    load_checked,
+    newest_model,
+    read_config,
+)
 
 keras = LazyModule("keras")
-h5py = LazyModule("h5py")
 figure = LazyModule("matplotlib.figure")
 
-SHIPPED_RUN = Path(__file__).resolve().parent / "results" / "sgan_mnist"
-SUFFIXES = (".keras", ".h5")
 # the classes that a classifier's configuration may name, and their modules
 ALLOWED = {
     "Functional": "keras.src.models.functional",
@@ -55,27 +56,11 @@ ALLOWED = {
     "DTypePolicy": "keras",
     "__keras_tensor__": None,
 }
-LARGEST_CONFIG = 1 << 20
 
 
 def newest_classifier():
     """Return the newest run's newest classifier, or the one that is shipped here."""
-    runs = [path.parent for path in Path("runs").glob("*/settings.json")]
-    runs.sort(key=lambda run: (run / "settings.json").stat().st_mtime, reverse=True)
-    for run in (*runs, SHIPPED_RUN):
-        models = [
-            path
-            for path in run.glob("c_model_*")
-            if path.suffix in SUFFIXES and step_of(path) >= 0
-        ]
-        if models:
-            return max(models, key=step_of)
-    raise InputError("runs: holds no classifier; train one with sgan_mnist.py")
-
-
-def step_of(path):
-    digits = path.stem.removeprefix("c_model_")
-    return int(digits) if digits.isdecimal() else -1
+    return newest_model("classifier")
 
 
 def load_classifier(path):
@@ -89,56 +74,14 @@ def load_classifier(path):
     path = Path(path)
     config = read_config(path)
     check_input_shape(path, config)
-    check_classes(path, config)
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # a broken file can fail anywhere in Keras
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path}: can't be loaded ({reason}); is the file whole?"
-        ) from error
+    check_classes(path, config, ALLOWED, "classifier")
+    model = load_checked(path)
     if model.output_shape not in [(None, N_CLASSES), (None, N_CLASSES + 1)]:
         raise InputError(
             f"{path}: its output has shape {model.output_shape}, not (None, "
             f"{N_CLASSES}); give a c_model saved by sgan_mnist.py"
         )
-    model.jit_compile = False
     return model
-
-
-def read_config(path):
-    """Return the configuration of the model in a .keras or .h5 file, a dict."""
-    remedy = "give a c_model saved by sgan_mnist.py, .keras or .h5"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; {remedy}")
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{path}: not a .keras or .h5 file; {remedy}")
-    try:
-        if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
-                text = file.read(LARGEST_CONFIG + 1)
-        else:
-            with h5py.File(path, "r") as file:
-                text = file.attrs["model_config"]
-        if len(text) > LARGEST_CONFIG:
-            raise ValueError("configuration of more than 1 MiB")
-        config = json.loads(text)
-        # what the optimizer was is not looked at when a model is loaded for use
-        config.pop("compile_config", None)
-        config["config"]["layers"][0]["class_name"]
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise InputError(f"{path}: not a whole Keras model; {remedy}") from error
-    return config
 
 
 def check_input_shape(path, config):
@@ -162,33 +105,6 @@ def check_input_shape(path, config):
             "give the c_model beside it"
         )
     raise InputError(f"{path}: takes inputs of shape {shape}, not {IMAGE_SHAPE}")
-
-
-def check_classes(path, config):
-    """Raise InputError where the configuration names a class that is not ALLOWED."""
-    nodes = [config]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, list):
-            nodes += node
-        if not isinstance(node, dict):
-            continue
-        nodes += node.values()
-        if {"class_name", "module", "registered_name"}.isdisjoint(node):
-            continue
-        name = node.get("class_name")
-        allowed = (
-            isinstance(name, str)
-            and name in ALLOWED
-            and node.get("module") in (None, ALLOWED[name])
-            and node.get("registered_name") in (None, name)
-        )
-        if not allowed:
-            raise InputError(
-                f"{path}: holds {str(name)[:60]!r} of module "
-                f"{str(node.get('module'))[:60]!r}, which is no part of a classifier; "
-                "give a c_model saved by sgan_mnist.py"
-            )
 
 
 def write_report(c_model, X, y, out):
