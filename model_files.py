@@ -36,7 +36,9 @@ def newest_model(kind):
         ]
         if models:
             return max(models, key=step_of)
-    raise InputError(f"runs: holds no {kind}; train one with sgan_mnist.py")
+    raise InputError(
+        f"runs: holds no {kind}, and none is shipped here; train one with sgan_mnist.py"
+    )
 
 
 def step_of(path):
