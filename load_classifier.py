@@ -111,24 +111,14 @@ def write_report(c_model, X, y, out):
     """Print accuracy by class; draw confusions and the most confident mistakes."""
     probabilities = class_probabilities(c_model, X)
     predicted = probabilities.argmax(axis=-1)
-    confusion = np.zeros((N_CLASSES, N_CLASSES), int)
-    np.add.at(confusion, (y, predicted), 1)
+    confusion = count_confusions(y, predicted, N_CLASSES)
     print("Class  Images  Right  Accuracy")
     for label, row in enumerate(confusion):
         # a class without test images has no accuracy
         accuracy = f"{100 * row[label] / row.sum():7.2f}%" if row.sum() else "      -"
         print(f"{label:5}  {row.sum():6}  {row[label]:5}  {accuracy}")
 
-    fig = figure.Figure(figsize=(6, 6), layout="constrained")
-    axes = fig.subplots()
-    axes.imshow(np.sqrt(confusion), cmap="Blues")
-    for (i, j), count in np.ndenumerate(confusion):
-        if count:
-            colour = "white" if i == j else "black"
-            axes.text(j, i, count, ha="center", va="center", color=colour, fontsize=8)
-    ticks = range(N_CLASSES)
-    axes.set(xlabel="predicted", ylabel="true", xticks=ticks, yticks=ticks)
-    save_figure(fig, out / "confusion.png")
+    save_figure(draw_confusions(confusion), out / "confusion.png")
 
     confidence = probabilities.max(axis=-1)
     mistakes = np.flatnonzero(predicted != y)
@@ -144,6 +134,27 @@ def write_report(c_model, X, y, out):
                 f"{y[k]} → {predicted[k]}, {100 * confidence[k]:.1f}%", fontsize=8
             )
     save_figure(fig, out / "mistakes.png")
+
+
+def count_confusions(y, predicted, n_classes):
+    """Return int (n_classes, n_classes): images by true class and by predicted one."""
+    confusion = np.zeros((n_classes, n_classes), int)
+    np.add.at(confusion, (y, predicted), 1)
+    return confusion
+
+
+def draw_confusions(confusion):
+    """Return a figure of what count_confusions has counted."""
+    fig = figure.Figure(figsize=(6, 6), layout="constrained")
+    axes = fig.subplots()
+    axes.imshow(np.sqrt(confusion), cmap="Blues")
+    for (i, j), count in np.ndenumerate(confusion):
+        if count:
+            colour = "white" if i == j else "black"
+            axes.text(j, i, count, ha="center", va="center", color=colour, fontsize=8)
+    ticks = range(len(confusion))
+    axes.set(xlabel="predicted", ylabel="true", xticks=ticks, yticks=ticks)
+    return fig
 
 
 def save_figure(fig, path):

@@ -29,11 +29,13 @@ from helpers import (
     select_supervised_indices,
 )
 from run_folder import save_model, save_sheet
+from tensorboard_log import EventLog
 from training_run import (
     add_options,
     derive_seed,
     describe_settings,
     draw_seed,
+    keeps_log,
     load_data,
     make_run,
     open_run,
@@ -272,6 +274,7 @@ def train(
     resume=False,
     jit=False,
     n_parts=1,
+    tensorboard=False,
 ):
     """Train the four models on [X, y] and fill a run's folder; return its path.
 
@@ -283,7 +286,7 @@ def train(
     max_steps: end earlier. verbose: 0, 1 (one line updated in place) or 2 (a line a
     step). file_format: 'keras' or 'h5'. options: recorded in settings.json.
     resume: go on from the newest checkpoint in `out`. jit, n_parts: as in
-    define_train_steps.
+    define_train_steps. tensorboard: keep a log for TensorBoard, tensorboard_log.py.
 
     Raises InputError for what can't be used, RunError where the run can't go on (a
     loss that is not finite, a full disk), Interrupted after Ctrl-C or SIGTERM, when
@@ -362,6 +365,7 @@ def train(
         max_steps=max_steps,
         verbose=verbose,
         resume=resume,
+        log=EventLog(c_model, test_dataset) if tensorboard else None,
     )
 
 
@@ -500,6 +504,7 @@ def run(args):
         resume=args.resume is not None,
         jit=jit,
         n_parts=n_parts,
+        tensorboard=keeps_log(args),
     )
     print(f"The run is in {out}")
 

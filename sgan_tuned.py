@@ -36,11 +36,13 @@ from helpers import (
     select_supervised_indices,
 )
 from sgan_mnist import check_batch, summarize_performance
+from tensorboard_log import EventLog
 from training_run import (
     add_options,
     derive_seed,
     describe_settings,
     draw_seed,
+    keeps_log,
     load_data,
     make_run,
     open_run,
@@ -367,6 +369,7 @@ def train(
     jit=False,
     n_parts=1,
     without=(),
+    tensorboard=False,
 ):
     """Train the four models on [X, y] and fill a run's folder; return its path.
 
@@ -475,6 +478,7 @@ def train(
         max_steps=max_steps,
         verbose=verbose,
         resume=resume,
+        log=EventLog(average_model, test_dataset) if tensorboard else None,
     )
 
 
@@ -626,6 +630,7 @@ def run(args):
         jit=jit,
         n_parts=n_parts,
         without=(options["without"] or "").split("+"),
+        tensorboard=keeps_log(args),
     )
     print(f"The run is in {out}")
 
