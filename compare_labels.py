@@ -32,21 +32,22 @@ from pathlib import Path
 import numpy as np
 
 from checkpoints import fcntl, locked, remove_partials
+from datasets import load_arrays
 from devices import PRECISIONS, count_cores, processor_name
 from helpers import (
     InputError,
     LazyModule,
     OneLineParser,
     RunError,
-    check_supervised,
-    load_arrays,
+    check_labels,
     run_script,
+    warn_of_labels,
     writable_folder,
     write_atomically,
 )
 from run_folder import write_rows
 from sgan_tuned import INGREDIENTS, check_budget
-from training_run import check_positive
+from training_run import add_data_options, check_positive
 
 figure = LazyModule("matplotlib.figure")
 joblib = LazyModule("joblib")
@@ -77,7 +78,7 @@ PUBLISHED = {
     "Salimans et al. 2016": {20: 16.77, 50: 2.21, 100: 0.93, 200: 0.90},
 }
 # what all the runs of a folder share
-SHARED = ("data", "budget", "epochs", "precision", "max_steps")
+SHARED = ("data", "image_size", "budget", "epochs", "precision", "max_steps")
 
 
 def script_of(method):
@@ -111,7 +112,7 @@ def parse_arguments(argv):
         help="threads a run (default: the cores shared out; 1 on a cluster)",
     )
     add("--cluster", metavar="ADDRESS", help="a Dask scheduler, instead of --jobs")
-    add("--data", metavar="FILE", help=".npz file (default: the bundled MNIST)")
+    add_data_options(parser)
     add(
         "--epochs", type=int, metavar="N", help="of sgan and tuned (default: their own)"
     )
@@ -155,9 +156,14 @@ def check_arguments(args):
     seeds = args.seeds or list(range(1, (args.draws or 5) + 1))
     if max(seeds) >= 2**31:
         raise InputError(f"--seeds {max(seeds)}: must be from 0 to 2147483647")
-    (_, y), _ = load_arrays(args.data)
-    for n_labels in args.labels:
-        check_supervised(y, n_labels)
+    data = load_arrays(args.data, args.image_size)
+    if data.test is None:
+        raise InputError(
+            f"{args.data}: has no test images, whose error is compared; add some"
+        )
+    y, names = data.train[1], data.class_names
+    if any([check_labels(y, n, data.n_classes, names) for n in args.labels]):
+        warn_of_labels(y, names)
     return seeds
 
 
@@ -384,9 +390,7 @@ def progress_of(folder):
     try:
         settings = json.loads((folder / "settings.json").read_text())
         options = settings["options"]
-        n_steps = settings.get("n_steps")
-        if n_steps is None:  # the tutorial's: epochs of 600 steps
-            n_steps = options["epochs"] * (60_000 // options["batch"])
+        n_steps = settings["n_steps"]
         n_steps = min(n_steps, options.get("max_steps") or n_steps)
         with open(folder / "history.csv", "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 400))
@@ -458,7 +462,7 @@ def summarise(rows):
     }
 
 
-def describe(summary):
+def describe(summary, published=PUBLISHED):
     """Return the Markdown table, published figures included."""
     lines = [
         "| labels | method | draws | test error, % (mean ± sd) | best | worst |",
@@ -472,14 +476,14 @@ def describe(summary):
                     f"| {labels} | `{method}` | {f['draws']} | {f['mean']:.2f}{sd} "
                     f"| {f['best']:.2f} | {f['worst']:.2f} |"
                 )
-        for name, published in PUBLISHED.items():
-            if n_labels in published:
-                error = f"{published[n_labels]:.2f}"
+        for name, errors in published.items():
+            if n_labels in errors:
+                error = f"{errors[n_labels]:.2f}"
                 lines.append(f"| {n_labels} | {name}, published | | {error} | | |")
     return "\n".join(lines) + "\n"
 
 
-def plot(summary, path):
+def plot(summary, path, published=PUBLISHED):
     """Save the plot of test error against labels, with a standard deviation's bars."""
     fig = figure.Figure(figsize=(7, 4.5), layout="constrained")
     axes = fig.subplots()
@@ -493,8 +497,8 @@ def plot(summary, path):
         axes.errorbar(
             labels, means, np.nan_to_num(sds), fmt="o-", capsize=3, label=method
         )
-    for name, published in PUBLISHED.items():
-        axes.plot(*zip(*published.items(), strict=True), "x--", alpha=0.5, label=name)
+    for name, errors in published.items():
+        axes.plot(*zip(*errors.items(), strict=True), "x--", alpha=0.5, label=name)
     axes.set(
         xlabel="labelled images", ylabel="test error, %", xscale="log", yscale="log"
     )
@@ -504,12 +508,12 @@ def plot(summary, path):
         fig.savefig(temporary, dpi=120)
 
 
-def save_results(out, rows):
+def save_results(out, rows, published):
     save_rows(out / "runs.csv", rows)
     summary = summarise(rows)
     with write_atomically(out / "table.md") as temporary:
-        temporary.write_text(describe(summary), encoding="utf-8")
-    plot(summary, out / "plot.png")
+        temporary.write_text(describe(summary, published), encoding="utf-8")
+    plot(summary, out / "plot.png", published)
     return summary
 
 
@@ -521,7 +525,8 @@ def check_shared(out, shared):
             raise InputError(f"{out}: holds other files; name a new folder, --out")
         return
     try:
-        before = json.loads(path.read_text())
+        # the folder may be older than this option
+        before = {"image_size": None, **json.loads(path.read_text())}
         differing = [name for name in SHARED if before[name] != shared[name]]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{path}: can't be read; name a new folder, --out") from error
@@ -548,6 +553,8 @@ def run(args):
     grid = [(m, n, s) for n in args.labels for m in args.methods for s in seeds]
     grid = list(dict.fromkeys(grid))
     out = writable_folder(args.out).resolve()
+    # those are of MNIST
+    published = PUBLISHED if args.data is None else {}
     failures = []
     with locked(out):
         remove_partials(out)
@@ -568,13 +575,13 @@ def run(args):
                     print(f"\r{row}", file=sys.stderr, flush=True)
                     continue
                 rows.append(row)
-                save_results(out, rows)
+                save_results(out, rows, published)
                 name = run_name(row["method"], row["labels"], row["seed"])
                 error, seconds = float(row["test_error"]), float(row["seconds"])
                 line = f"{name}: test error {error:.2f} %, {seconds:.0f} s"
                 print(f"\r{line:<99}", flush=True)
         if rows:
-            print(describe(save_results(out, rows)))
+            print(describe(save_results(out, rows, published), published))
     print(f"The results are in {out}")
     if failures:
         raise RunError(f"{len(failures)} runs failed; start again to go on with them")

@@ -5,8 +5,8 @@
 
 A semi-supervised discriminator answers two questions about an image: is it real or
 generated (unsupervised), and which class is it (supervised). The designs differ in
-what the two answers share. All use one feature extractor: 28x28x1 images in [-1, 1],
-three 3x3 convolutions of stride 2 down to 4x4x128, dropout. The heads compute in
+what the two answers share. All use one feature extractor: images in [-1, 1], three 3x3
+convolutions of stride 2 (28x28x1 -> 4x4x128), dropout. The heads compute in
 float32 under a mixed-precision policy too, so that losses keep their digits.
 """
 
@@ -18,7 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import OneLineParser, run_script, writable_folder, write_atomically
+from helpers import (
+    N_CLASSES,
+    OneLineParser,
+    run_script,
+    writable_folder,
+    write_atomically,
+)
 
 
 def parse_arguments(argv=None):
@@ -35,6 +41,9 @@ if __name__ == "__main__":
 
 import keras  # noqa: E402
 from keras import layers  # noqa: E402
+
+# names of the layers that end a classifier; the last class of UNKNOWN's is 'unknown'
+CLASSES, UNKNOWN = "classes", "classes_and_unknown"
 
 
 def adam():
@@ -76,7 +85,9 @@ def define_shared_discriminators(in_shape=(28, 28, 1), n_classes=10):
     d_out_layer = layers.Dense(1, activation="sigmoid", dtype="float32")(fe)
     d_model = keras.Model(in_image, d_out_layer)
     compile_model(d_model, "binary_crossentropy")
-    c_out_layer = layers.Dense(n_classes, activation="softmax", dtype="float32")(fe)
+    c_out_layer = layers.Dense(
+        n_classes, activation="softmax", dtype="float32", name=CLASSES
+    )(fe)
     c_model = keras.Model(in_image, c_out_layer)
     compile_model(c_model, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return d_model, c_model
@@ -90,7 +101,9 @@ def define_multi_output_discriminator(in_shape=(28, 28, 1), n_classes=10):
     in_image = keras.Input(shape=in_shape)
     fe = _features(in_image)
     d_out_layer = layers.Dense(1, activation="sigmoid", dtype="float32")(fe)
-    c_out_layer = layers.Dense(n_classes + 1, activation="softmax", dtype="float32")(fe)
+    c_out_layer = layers.Dense(
+        n_classes + 1, activation="softmax", dtype="float32", name=UNKNOWN
+    )(fe)
     model = keras.Model(in_image, [d_out_layer, c_out_layer])
     compile_model(model, ["binary_crossentropy", "sparse_categorical_crossentropy"])
     return model
@@ -136,6 +149,17 @@ def define_stacked_discriminators(in_shape=(28, 28, 1), n_classes=10):
     d_model = keras.Model(in_image, d_out_layer)
     compile_model(d_model, "binary_crossentropy")
     return d_model, c_model
+
+
+def count_classes(c_model):
+    """Return how many classes a classifier tells apart, 'unknown' not counted."""
+    n_outputs, last = c_model.output_shape[-1], c_model.layers[-1]
+    # a layer that was given no name, with one output more than there are digits, is
+    # that of a multi-output design too
+    unnamed = isinstance(last, layers.Dense) and last.name.startswith("dense")
+    if last.name == UNKNOWN or (unnamed and n_outputs == N_CLASSES + 1):
+        return n_outputs - 1
+    return n_outputs
 
 
 def missing_drawing_tool():

@@ -1,28 +1,25 @@
 """Data, sampling and file helpers that more than one script needs.
 
-Images are float32 arrays of shape (n, 28, 28, 1) with pixels in [-1, 1]; labels are
-integers from 0 to n_classes - 1, with shape (n,).
+Images are float32 arrays of shape (n, 28, 28, 1), or of another (n, h, w, c), with
+pixels in [-1, 1]; labels are integers from 0 to n_classes - 1, with shape (n,).
 """
 
 import argparse
 import contextlib
 import datetime
 import importlib
+import json
 import os
-import pickle
 import sys
 import tempfile
-import tokenize
-import zipfile
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-BUNDLED_DATA = Path(__file__).resolve().parent / "data" / "mnist.npz"
-IMAGE_SHAPE = (28, 28, 1)
 N_CLASSES = 10
+# characters of the class names that a model keeps
+LARGEST_NAMES = 60_000
 
 
 class LazyModule:
@@ -40,13 +37,24 @@ class LazyModule:
 
 
 tf = LazyModule("tensorflow")
+datasets = LazyModule("datasets")
 
 
 class OneLineParser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line."""
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
+        self.exit(2, f"{self.prog}: {printable(message)}; see --help\n")
+
+
+def printable(text):
+    """Return str(text) with what is no printable character written as an escape.
+
+    Names in files and of files may hold new lines, or codes that a terminal obeys.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
+    )
 
 
 class InputError(ValueError):
@@ -61,103 +69,20 @@ class RunError(RuntimeError):
     status = 1
 
 
-def load_arrays(data=None):
-    """Read and check the data set.
+def check_class_names(names):
+    """Raise ValueError unless `names` are different texts that can be printed.
 
-    data: path of an .npz file with x_train, y_train, x_test and y_test, laid out as
-    keras.datasets.mnist is; None for the bundled file or, without it, for
-    keras.datasets.mnist (which downloads it).
-    Returns ((x_train, y_train), (x_test, y_test)): images uint8 (n, 28, 28) in
-    [0, 255], labels int64 (n,) in [0, 9].
-    Raises InputError for a file that is missing, unreadable or of another layout.
+    Together, as JSON, they must fit in the attribute of an .h5 file.
     """
-    if data is None and not BUNDLED_DATA.exists():
-        (x_train, y_train), (x_test, y_test) = _download_arrays()
-        name = "keras.datasets.mnist"
-    else:
-        name = str(data or BUNDLED_DATA)
-        x_train, y_train, x_test, y_test = _read_npz(name)
-    train = _check_arrays(name, "train", x_train, y_train)
-    test = _check_arrays(name, "test", x_test, y_test)
-    return train, test
-
-
-def _download_arrays():
-    import keras
-
-    try:
-        return keras.datasets.mnist.load_data()
-    except Exception as error:  # Keras raises a bare Exception here
-        raise InputError(
-            f"keras.datasets.mnist: {error}; name a data file with --data FILE"
-        ) from error
-
-
-def _read_npz(name):
-    remedy = "give an .npz file with x_train, y_train, x_test and y_test"
-    keys = ("x_train", "y_train", "x_test", "y_test")
-    try:
-        file = np.load(name, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise InputError(f"{name}: not an .npz file; {remedy}")
-        with file:
-            missing = [key for key in keys if key not in file]
-            if missing:
-                raise InputError(f"{name}: no array {', '.join(missing)}; {remedy}")
-            arrays = [file[key] for key in keys]
-        if not all(isinstance(array, np.ndarray) for array in arrays):
-            raise InputError(f"{name}: not a plain .npz file; {remedy}")
-        return arrays
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file; {remedy}") from None
-    except (
-        OSError,
-        EOFError,
-        MemoryError,
-        RuntimeError,
-        tokenize.TokenError,
-        zipfile.BadZipFile,
-        zlib.error,
-        pickle.UnpicklingError,
-    ) as error:
-        raise InputError(
-            f"{name}: can't be read ({' '.join(str(error).split())}); {remedy}"
-        ) from error
-    except InputError:
-        raise
-    except ValueError:
-        # numpy refuses pickled objects, and what is no array, with a ValueError
-        raise InputError(f"{name}: not a plain .npz file; {remedy}") from None
-
-
-def _check_arrays(name, part, x, y):
-    def require(condition, problem):
-        if not condition:
-            raise InputError(f"{name}: {problem}")
-
-    require(
-        x.ndim == 3 and x.shape[1:] == IMAGE_SHAPE[:2],
-        f"x_{part} has shape {x.shape}; it must be (n, 28, 28)",
-    )
-    require(len(x) > 0, f"x_{part} holds no images; give at least one")
-    require(
-        x.dtype == np.uint8,
-        f"x_{part} has dtype {x.dtype}; pixels must be uint8 from 0 to 255",
-    )
-    require(
-        y.shape == (len(x),),
-        f"y_{part} has shape {y.shape} for {len(x)} images; it must be ({len(x)},)",
-    )
-    require(
-        np.issubdtype(y.dtype, np.integer),
-        f"y_{part} has dtype {y.dtype}; labels must be integers",
-    )
-    require(
-        y.min() >= 0 and y.max() < N_CLASSES,
-        f"y_{part} has labels from {y.min()} to {y.max()}; "
-        f"they must be from 0 to {N_CLASSES - 1}",
-    )
-    return x, y.astype(np.int64)
+    if not isinstance(names, list) or not names:
+        raise ValueError("names of classes must be a list")
+    for name in names:
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise ValueError(f"{ascii(name)[:60]} can't be the name of a class")
+    if len(set(names)) < len(names):
+        raise ValueError("two classes have the same name")
+    if len(json.dumps(names)) > LARGEST_NAMES:
+        raise ValueError("the names of the classes are too long")
 
 
 def scale_images(x):
@@ -197,18 +122,21 @@ def load_real_samples(data=None, *, scale=True):
 
     X: float32 (60000, 28, 28, 1) in [-1, 1], or with scale=False uint8 in [0, 255],
     a quarter of the memory; y: int64 (60000,).
-    data and the errors raised: as in load_arrays.
+    data and the errors raised: as in datasets.load_arrays.
     """
-    (x, y), _ = load_arrays(data)
-    X = scale_images(x) if scale else x[..., np.newaxis]
+    x, y = datasets.load_arrays(data).train
+    X = scale_images(x) if scale else x
     print(X.shape, y.shape)
     return [X, y]
 
 
 def load_test_samples(data=None, *, scale=True):
     """Return [X, y], the test images and labels, as load_real_samples does."""
-    _, (x, y) = load_arrays(data)
-    return [scale_images(x) if scale else x[..., np.newaxis], y]
+    test = datasets.load_arrays(data).test
+    if test is None:
+        raise InputError(f"{data}: has no test images; add x_test and y_test")
+    x, y = test
+    return [scale_images(x) if scale else x, y]
 
 
 def check_supervised(y, n_samples, n_classes=N_CLASSES):
@@ -228,6 +156,43 @@ def check_supervised(y, n_samples, n_classes=N_CLASSES):
             )
 
 
+def check_labels(y, n_samples, n_classes=N_CLASSES, class_names=None):
+    """Whether the choice of n_samples labels takes all that y holds, which may be few.
+
+    y: int (n,), -1 for an image without label. That is so where y has fewer labels, or
+    just as many and they are not balanced. Raises InputError where a class has no
+    label at all, and otherwise as check_supervised.
+    """
+    if n_classes < 2:
+        raise InputError("the labels are all of one class; there must be two or more")
+    given = y[y >= 0]
+    labels, counts = np.unique(given, return_counts=True)
+    if len(labels) < n_classes:
+        missing = next(i for i in range(n_classes) if i not in labels[i : i + 1])
+        name = missing if class_names is None else class_names[missing]
+        raise InputError(
+            f"class {name}: has no image with a label; label some, or leave it out"
+        )
+    unbalanced = n_samples == len(given) and len(set(counts)) > 1
+    if n_samples > len(given) or unbalanced:
+        return True
+    check_supervised(y, n_samples, n_classes)
+    return False
+
+
+def warn_of_labels(y, class_names=None):
+    """Say on stderr, in one line, that all labels of y are used, and how many."""
+    labels, counts = np.unique(y[y >= 0], return_counts=True)
+    names = labels if class_names is None else [class_names[i] for i in labels]
+    by_class = ", ".join(
+        f"{name}: {count}" for name, count in zip(names, counts, strict=True)
+    )
+    print(
+        f"All {counts.sum()} labels are used, there are no more; {by_class}",
+        file=sys.stderr,
+    )
+
+
 def select_supervised_indices(y, n_samples=100, n_classes=10, rng=None):
     """Draw n_samples / n_classes indices of each class, without replacement.
 
@@ -241,6 +206,17 @@ def select_supervised_indices(y, n_samples=100, n_classes=10, rng=None):
         for label in range(n_classes)
     ]
     return np.concatenate(chosen)
+
+
+def select_labels(y, n_samples, n_classes=N_CLASSES, rng=None, *, class_names=None):
+    """Draw as select_supervised_indices, or take all labelled images: see check_labels.
+
+    y: int (n,), -1 for an image without label. Then a line on stderr says so.
+    """
+    if check_labels(y, n_samples, n_classes, class_names):
+        warn_of_labels(y, class_names)
+        return np.flatnonzero(y >= 0)
+    return select_supervised_indices(y, n_samples, n_classes, rng)
 
 
 def select_supervised_samples(dataset, n_samples=100, n_classes=10, rng=None):
@@ -281,21 +257,24 @@ def generate_fake_samples(generator, latent_dim, n_samples, rng=None):
     return np.float32(generator.predict_on_batch(z)), np.zeros((n_samples, 1))
 
 
-def class_probabilities(c_model, X):
-    """Return the probabilities of the ten classes, float32 (n, 10).
+def class_probabilities(c_model, X, *, n_classes=N_CLASSES, chosen=None):
+    """Return the probabilities of the classes, float32 (n, n_classes).
 
-    X: (n, 28, 28, 1), float32 in [-1, 1] or uint8 in [0, 255].
-    The class 'unknown' of a multi-output discriminator, an eleventh output, is left
-    out: the largest of the ten is the answer to 'if it is a digit, which?'.
+    X: (n, h, w, c), float32 in [-1, 1] or uint8 in [0, 255]. chosen: indices of the
+    images that are meant, None for all.
+    The class 'unknown' of a multi-output discriminator, one output more, is left
+    out: the largest of the others is the answer to 'if it is a digit, which?'.
     """
 
     def predict(first):
         batch = X[first : first + 500]
+        if chosen is not None:
+            batch = X[chosen[first : first + 500]]
         if batch.dtype == np.uint8:
             batch = scale_images(batch)
-        return c_model.predict_on_batch(batch)[:, :N_CLASSES]
+        return c_model.predict_on_batch(batch)[:, :n_classes]
 
-    firsts = range(0, len(X), 500)
+    firsts = range(0, len(X if chosen is None else chosen), 500)
     # where each operation has one thread, as in training, batches go side by side;
     # the first one alone, since the model is compiled with it
     workers = tf.config.threading.get_inter_op_parallelism_threads() or 1
@@ -305,9 +284,20 @@ def class_probabilities(c_model, X):
     return np.concatenate(parts, dtype=np.float32)
 
 
-def measure_accuracy(c_model, X, y):
-    """Return the percentage of images whose class is y."""
-    return 100.0 * np.mean(class_probabilities(c_model, X).argmax(axis=-1) == y)
+def measure_accuracy(c_model, X, y, *, n_classes=N_CLASSES):
+    """Return the percentage of images whose class is y.
+
+    Images without label, y = -1, are left out; there must be others.
+    """
+    chosen = None if y.min() >= 0 else np.flatnonzero(y >= 0)
+    answers = class_probabilities(c_model, X, n_classes=n_classes, chosen=chosen)
+    return 100.0 * np.mean(answers.argmax(axis=-1) == y[y >= 0])
+
+
+def describe_labelled(y):
+    """Return what to say after an accuracy where images without label are left out."""
+    n = np.count_nonzero(y >= 0)
+    return "" if n == len(y) else f" (of the {n} images with a label)"
 
 
 def new_folder(out):
@@ -377,13 +367,13 @@ def run_script(name, work):
     try:
         work()
     except (InputError, RunError, KeyboardInterrupt) as error:
-        print(f"{name}: {str(error) or 'interrupted'}", file=sys.stderr)
+        print(f"{name}: {printable(error) or 'interrupted'}", file=sys.stderr)
         return getattr(error, "status", 130)
     except BrokenPipeError:
         # the reader of a pipe has gone; nor can Python flush stdout at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {printable(error)}", file=sys.stderr)
         return 1
     return 0

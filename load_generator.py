@@ -25,15 +25,17 @@ from helpers import (
     dated_folder,
     generate_latent_points,
     new_folder,
+    printable,
     run_script,
     write_atomically,
 )
-from load_classifier import load_classifier
+from load_classifier import check_names, load_classifier
 from model_files import check_classes, load_checked, newest_model, read_config
-from run_folder import save_sheet, write_rows
+from run_folder import read_class_names, save_sheet, write_rows
 from training_run import check_options, draw_seed
+from untrusted import check_layers
 
-fast_conv = LazyModule("fast_conv")
+discriminators = LazyModule("discriminators")
 Image = LazyModule("PIL.Image")
 
 # the classes that a generator's configuration may name, and their modules; the quick
@@ -75,6 +77,7 @@ def load_generator(path):
     config = read_config(path, "generator")
     check_input_shape(path, config)
     check_classes(path, config, ALLOWED, "generator")
+    check_layers(path, config)
     model = load_checked(path)
     shape = model.output_shape
     if len(shape) != 4 or shape[-1] not in (1, 3) or None in shape[1:]:
@@ -82,7 +85,6 @@ def load_generator(path):
             f"{path}: its output has shape {shape}, which is no batch of images; "
             "give a g_model saved by sgan_mnist.py"
         )
-    fast_conv.accelerate(model)
     return model
 
 
@@ -116,14 +118,19 @@ def classifier_beside(path):
 
 
 def load_matching_classifier(path, g_model):
-    """Load the classifier in a file; InputError where it takes other images."""
+    """Return the classifier in a file and its class names, a list of str.
+
+    Raises InputError where it takes other images than the generator makes.
+    """
     c_model = load_classifier(path)
     if c_model.input_shape != g_model.output_shape:
         raise InputError(
             f"{path}: takes images of shape {c_model.input_shape[1:]}, the generator "
             f"makes {g_model.output_shape[1:]}; give the classifier of the same run"
         )
-    return c_model
+    names = read_class_names(path)
+    check_names(path, c_model, names)
+    return c_model, names or [*map(str, range(discriminators.count_classes(c_model)))]
 
 
 def generate(g_model, points):
@@ -182,25 +189,27 @@ def save_walk(images, path):
         )
 
 
-def judge(c_model, images, path):
+def judge(c_model, class_names, images, path):
     """Print what the classifier says of the images, and write it to a CSV file.
 
     The file has a row a sample, in the order of the sheet, row by row.
     """
-    probabilities = class_probabilities(c_model, images)
+    probabilities = class_probabilities(c_model, images, n_classes=len(class_names))
     predicted, highest = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    print("Class  Samples  Mean probability")
-    for label in range(probabilities.shape[1]):
+    names = [printable(name) for name in class_names]
+    width = max(map(len, ("Class", *names)))
+    print(f"{'Class':{width}}  Samples  Mean probability")
+    for label, name in enumerate(names):
         of_class = highest[predicted == label]
         mean = f"{of_class.mean():16.3f}" if len(of_class) else f"{'-':>16}"
-        print(f"{label:5}  {len(of_class):7}  {mean}")
-    print(f"  all  {len(images):7}  {highest.mean():16.3f}")
+        print(f"{name:>{width}}  {len(of_class):7}  {mean}")
+    print(f"{'all':>{width}}  {len(images):7}  {highest.mean():16.3f}")
     side = int(np.ceil(np.sqrt(len(images))))
     write_rows(
         path,
         [COLUMNS]
         + [
-            (i, i // side, i % side, label, f"{probability:.6f}")
+            (i, i // side, i % side, class_names[label], f"{probability:.6f}")
             for i, (label, probability) in enumerate(
                 zip(predicted, highest, strict=True)
             )
@@ -227,7 +236,7 @@ def run(args):
     c_path = args.classifier or classifier_beside(path)
     c_model = None
     if c_path is not None:
-        c_model = load_matching_classifier(c_path, g_model)
+        c_model, class_names = load_matching_classifier(c_path, g_model)
     out = new_folder(args.out or dated_folder("samples", "load_generator"))
     seed = args.seed
     if seed is None:
@@ -245,7 +254,7 @@ def run(args):
     if c_model is not None:
         print(f"Classifier: {c_path}")
         names.append("samples.csv")
-        judge(c_model, images, out / names[2])
+        judge(c_model, class_names, images, out / names[2])
     print(f">Saved: {', '.join(names)} in {out}")
 
 

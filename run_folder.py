@@ -7,13 +7,24 @@ progress line.
 import contextlib
 import csv
 import datetime
+import json
 import platform
 import time
+import zipfile
+from pathlib import Path
 
 import numpy as np
 
-from helpers import LazyModule, RunError, write_atomically
+from helpers import (
+    LARGEST_NAMES,
+    InputError,
+    LazyModule,
+    RunError,
+    check_class_names,
+    write_atomically,
+)
 
+h5py = LazyModule("h5py")
 keras = LazyModule("keras")
 tf = LazyModule("tensorflow")
 figure = LazyModule("matplotlib.figure")
@@ -27,6 +38,9 @@ ACCURACY = (
     "labelled_error",
     "seconds",
 )
+
+# where a model file keeps them: a member of a .keras archive, an attribute of an .h5
+CLASS_NAMES = "class_names"
 
 
 class DivergedError(RunError):
@@ -74,25 +88,79 @@ def history_row(step, figures):
 
 
 def save_sheet(images, path):
-    """Save images (n, 28, 28, 1) in [-1, 1] as a square sheet, grey reversed."""
-    n, height, width, _ = images.shape
+    """Save images (n, h, w, c) in [-1, 1] as a square sheet, grey reversed.
+
+    c: 1 or 3, colours, which are not reversed.
+    """
+    n, height, width, channels = images.shape
     side = int(np.ceil(np.sqrt(n)))
-    cells = np.full((side * side, height, width), -1.0, np.float32)
-    cells[:n] = images[..., 0]
-    cells = cells.reshape(side, side, height, width).transpose(0, 2, 1, 3)
-    pixels = np.rint(127.5 - 127.5 * cells.reshape(side * height, side * width))
-    sheet = Image.fromarray(pixels.astype(np.uint8))
+    cells = np.ones((side * side, height, width, channels), np.float32)
+    cells[:n] = -images if channels == 1 else images
+    cells = cells.reshape(side, side, height, width, channels)
+    cells = cells.transpose(0, 2, 1, 3, 4).reshape(side * height, side * width, -1)
+    pixels = np.rint(127.5 + 127.5 * cells).astype(np.uint8)
+    sheet = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
     with write_atomically(path) as temporary:
         sheet.resize((2 * sheet.width, 2 * sheet.height)).save(temporary)
 
 
-def save_model(model, path):
-    """Save a Keras model; the suffix of `path` is the format."""
+def save_model(model, path, class_names=None):
+    """Save a Keras model; the suffix of `path`, .keras or .h5, is the format.
+
+    class_names: list of str, kept in the file for read_class_names; or None.
+    """
     with write_atomically(path) as temporary:
         try:
             model.save(temporary)
+            if class_names is None:
+                return
+            text = json.dumps(class_names)
+            if temporary.suffix == ".keras":
+                with zipfile.ZipFile(temporary, "a") as archive:
+                    archive.writestr(CLASS_NAMES + ".json", text)
+            else:
+                with h5py.File(temporary, "a") as file:
+                    file.attrs[CLASS_NAMES] = text
         except RuntimeError as error:  # h5py's, where the disk is full
             raise OSError(" ".join(str(error).split())) from error
+
+
+def read_class_names(path):
+    """Return the class names in a model file, a list of str; None where it has none.
+
+    path: a .keras or .h5 file, of any origin. Raises InputError where the file can't
+    be read or its names are not such as save_model keeps.
+    """
+    path = Path(path)
+    try:
+        text = _read_names(path)
+        if text is None:
+            return None
+        if not isinstance(text, str | bytes) or len(text) > LARGEST_NAMES:
+            raise ValueError("not a text, or too long")
+        names = json.loads(text)
+        check_class_names(names)
+    except Exception as error:  # a broken file can fail anywhere in its library
+        raise InputError(
+            f"{path}: its class names can't be read "
+            f"({' '.join(str(error).split())[:200]}); is the file whole?"
+        ) from error
+    return names
+
+
+def _read_names(path):
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            if CLASS_NAMES + ".json" not in archive.namelist():
+                return None
+            with archive.open(CLASS_NAMES + ".json") as file:
+                return file.read(LARGEST_NAMES + 1)
+    with h5py.File(path, "r") as file:
+        if CLASS_NAMES not in file.attrs:
+            return None
+        if file.attrs.get_id(CLASS_NAMES).shape != ():
+            raise ValueError("not one text")
+        return file.attrs[CLASS_NAMES]
 
 
 def plot_history(out):
@@ -116,6 +184,32 @@ def plot_history(out):
         axes.grid(alpha=0.3)
     with write_atomically(out / "curves.png") as path:
         fig.savefig(path, dpi=120)
+
+
+def count_confusions(y, predicted, n_classes):
+    """Return int (n_classes, n_classes): images by true class and by predicted one.
+
+    Images without a label, y being -1, are left out.
+    """
+    confusion = np.zeros((n_classes, n_classes), int)
+    np.add.at(confusion, (y[y >= 0], predicted[y >= 0]), 1)
+    return confusion
+
+
+def draw_confusions(confusion, class_names=None):
+    """Return a figure of what count_confusions has counted."""
+    fig = figure.Figure(figsize=(6, 6), layout="constrained")
+    axes = fig.subplots()
+    axes.imshow(np.sqrt(confusion), cmap="Blues")
+    for (i, j), count in np.ndenumerate(confusion):
+        if count:
+            colour = "white" if i == j else "black"
+            axes.text(j, i, count, ha="center", va="center", color=colour, fontsize=8)
+    axes.set(xlabel="predicted", ylabel="true")
+    names = class_names or range(len(confusion))
+    axes.set_xticks(range(len(confusion)), names, rotation=90 if class_names else 0)
+    axes.set_yticks(range(len(confusion)), names)
+    return fig
 
 
 def save_animation(out):

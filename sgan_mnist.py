@@ -3,6 +3,7 @@
     python sgan_mnist.py                            # 20 epochs, into runs/
     python sgan_mnist.py --epochs 2 --seed 1        # shorter, and repeatable
     python sgan_mnist.py --discriminator shared     # another design
+    python sgan_mnist.py --data FOLDER --labels 60  # images of your own
     python sgan_mnist.py --resume runs/FOLDER       # go on with an interrupted run
 
 One network is the classifier and the GAN's discriminator. It learns the classes from
@@ -16,17 +17,17 @@ import numpy as np
 
 from devices import choose_jit, count_parts, prepare_tensorflow
 from helpers import (
-    N_CLASSES,
     InputError,
     LazyModule,
     OneLineParser,
-    check_supervised,
+    check_labels,
     dated_folder,
     define_take,
+    describe_labelled,
     generate_latent_points,
     measure_accuracy,
     run_script,
-    select_supervised_indices,
+    select_labels,
 )
 from run_folder import save_model, save_sheet
 from tensorboard_log import EventLog
@@ -83,7 +84,7 @@ def define_generator(latent_dim, *, image_shape=(28, 28, 1)):
     gen = layers.Dense(128 * rows * columns)(in_lat)
     gen = layers.LeakyReLU(negative_slope=0.2)(gen)
     gen = layers.Reshape((rows, columns, 128))(gen)
-    # 7x7 -> 14x14 -> 28x28
+    # 7x7 -> 14x14 -> 28x28 for MNIST
     for _ in range(2):
         gen = layers.Conv2DTranspose(128, (4, 4), strides=(2, 2), padding="same")(gen)
         gen = layers.LeakyReLU(negative_slope=0.2)(gen)
@@ -173,7 +174,7 @@ def define_train_steps(
         if not isinstance(outputs, (list, tuple)):
             return binary_loss(targets, outputs)
         # multi-output: these images' class is 'unknown', the last one
-        unknown = tf.fill((X.shape[0],), N_CLASSES)
+        unknown = tf.fill((X.shape[0],), outputs[1].shape[1] - 1)
         return binary_loss(targets, outputs[0]) + class_loss(unknown, outputs[1])
 
     def find_real(X):
@@ -275,18 +276,21 @@ def train(
     jit=False,
     n_parts=1,
     tensorboard=False,
+    class_names=None,
 ):
     """Train the four models on [X, y] and fill a run's folder; return its path.
 
-    X: float32 in [-1, 1] or uint8 in [0, 255]. n_labels images are labelled,
-    n_labels / 10 of each class; the other labels only measure accuracy. Half a batch
-    is labelled, half is unlabelled.
+    X: (n, h, w, c), float32 in [-1, 1] or uint8 in [0, 255]; y: int (n,), -1 for an
+    image without label. n_labels images are labelled, as many of each class, or all
+    that have labels where those are fewer; the other labels only measure accuracy.
+    Half a batch is labelled, half is unlabelled.
     test_dataset: [X, y] on which accuracy is measured too. seed: 0 to 2**31 - 1;
     None draws one. out: the folder, None for runs/<date>-<time>-sgan_mnist.
     max_steps: end earlier. verbose: 0, 1 (one line updated in place) or 2 (a line a
     step). file_format: 'keras' or 'h5'. options: recorded in settings.json.
     resume: go on from the newest checkpoint in `out`. jit, n_parts: as in
     define_train_steps. tensorboard: keep a log for TensorBoard, tensorboard_log.py.
+    class_names: list of str, kept with the classifiers.
 
     Raises InputError for what can't be used, RunError where the run can't go on (a
     loss that is not finite, a full disk), Interrupted after Ctrl-C or SIGTERM, when
@@ -300,7 +304,8 @@ def train(
     if seed is None:
         seed = draw_seed()
     rng = np.random.default_rng(seed)
-    labelled = select_supervised_indices(y, n_labels, N_CLASSES, rng)
+    n_classes = discriminators.count_classes(c_model)
+    labelled = select_labels(y, n_labels, n_classes, rng, class_names=class_names)
     supervised = [X[labelled], y[labelled]]
     print(supervised[0].shape, supervised[1].shape)
     sheet_points = generate_latent_points(latent_dim, 100, rng)
@@ -335,7 +340,9 @@ def train(
         n_batch=n_batch,
         jit=jit,
         n_parts=n_parts,
+        class_names=class_names,
     )
+    settings["n_steps"] = n_steps
 
     def evaluate(step, out):
         return summarize_performance(
@@ -350,8 +357,12 @@ def train(
             supervised=supervised,
             file_format=file_format,
             verbose=verbose,
+            class_names=class_names,
         )
 
+    log = None
+    if tensorboard:
+        log = EventLog(c_model, test_dataset, n_classes, class_names)
     return make_run(
         train_steps,
         state,
@@ -365,7 +376,7 @@ def train(
         max_steps=max_steps,
         verbose=verbose,
         resume=resume,
-        log=EventLog(c_model, test_dataset) if tensorboard else None,
+        log=log,
     )
 
 
@@ -392,12 +403,14 @@ def summarize_performance(
     supervised=None,
     file_format="keras",
     verbose=2,
+    class_names=None,
 ):
-    """Save a sheet of n_samples generated digits and both models; measure accuracy.
+    """Save a sheet of n_samples generated images and both models; measure accuracy.
 
     sheet_points: (n_samples, latent_dim), None for fresh ones. Returns the
     percentages for accuracy.csv, as text, '' where there are no such images (None):
-    accuracy on dataset and test_dataset, error on the labelled images, supervised.
+    accuracy on dataset, as far as it has labels, and test_dataset, error on the
+    labelled images, supervised. class_names: as in train.
     """
     if sheet_points is None:
         sheet_points = generate_latent_points(latent_dim, n_samples)
@@ -405,18 +418,22 @@ def summarize_performance(
     plot_name = f"generated_plot_{step:04d}.png"
     save_sheet(g_model.predict_on_batch(sheet_points), out / plot_name)
 
+    n_classes = discriminators.count_classes(c_model)
     train_acc, test_acc, labelled_acc = (
-        None if samples is None else measure_accuracy(c_model, *samples)
+        None
+        if samples is None
+        else measure_accuracy(c_model, *samples, n_classes=n_classes)
         for samples in (dataset, test_dataset, supervised)
     )
 
     g_name = f"g_model_{step:04d}.{file_format}"
     c_name = f"c_model_{step:04d}.{file_format}"
-    for model, name in ((g_model, g_name), (c_model, c_name)):
-        save_model(model, out / name)
+    save_model(g_model, out / g_name)
+    save_model(c_model, out / c_name, class_names)
     if verbose:
         if train_acc is not None:
-            print(f"Classifier Accuracy: {train_acc:.3f}%")
+            among = describe_labelled(dataset[1])
+            print(f"Classifier Accuracy: {train_acc:.3f}%{among}")
         elif test_acc is not None:
             print(f"Test Accuracy: {test_acc:.3f}%")
         print(f">Saved: {plot_name}, {g_name}, and {c_name}", flush=True)
@@ -446,6 +463,7 @@ DEFAULTS = {
     "latent_dim": 100,
     "seed": None,
     "data": None,
+    "image_size": None,
     "discriminator": "stacked",
     "precision": "float32",
     "jit": "auto",
@@ -457,7 +475,8 @@ DEFAULTS = {
 
 def parse_arguments(argv):
     parser = OneLineParser(
-        description="Train a semi-supervised GAN on MNIST with a few labelled images."
+        description="Train a semi-supervised GAN with a few labelled images, of MNIST "
+        "or your own."
     )
     add_options(parser)
     add = parser.add_argument
@@ -472,29 +491,32 @@ def parse_arguments(argv):
 
 def run(args):
     options = resolve_options(args, DEFAULTS, parse_arguments, growing=("epochs",))
-    dataset, test_dataset = load_data(args, options)
-    check_batch(options["batch"], len(dataset[0]))
-    check_supervised(dataset[1], options["labels"])
+    data = load_data(args, options)
+    X, y = data.train
+    check_batch(options["batch"], len(X))
+    check_labels(y, options["labels"], data.n_classes, data.class_names)
     out = open_run(args, options, "sgan_mnist")
 
     jit = choose_jit(options["jit"])
     n_parts = count_parts(options["threads"], jit, options["batch"])
     prepare_tensorflow(options["precision"], options["threads"], n_parts)
     keras.utils.set_random_seed(options["seed"])
-    d_model, c_model = define_discriminator(design=options["discriminator"])
-    g_model = define_generator(options["latent_dim"])
+    d_model, c_model = define_discriminator(
+        data.image_shape, data.n_classes, design=options["discriminator"]
+    )
+    g_model = define_generator(options["latent_dim"], image_shape=data.image_shape)
     gan_model = define_gan(g_model, d_model)
     out = train(
         g_model,
         d_model,
         c_model,
         gan_model,
-        dataset,
+        data.train,
         options["latent_dim"],
         options["epochs"],
         options["batch"],
         n_labels=options["labels"],
-        test_dataset=test_dataset,
+        test_dataset=data.test,
         seed=options["seed"],
         out=out,
         max_steps=options["max_steps"],
@@ -505,6 +527,7 @@ def run(args):
         jit=jit,
         n_parts=n_parts,
         tensorboard=keeps_log(args),
+        class_names=data.class_names,
     )
     print(f"The run is in {out}")
 

@@ -27,13 +27,13 @@ from helpers import (
     InputError,
     LazyModule,
     OneLineParser,
-    check_supervised,
+    check_labels,
     dated_folder,
     define_take,
     generate_latent_points,
     measure_accuracy,
     run_script,
-    select_supervised_indices,
+    select_labels,
 )
 from sgan_mnist import check_batch, summarize_performance
 from tensorboard_log import EventLog
@@ -105,7 +105,7 @@ def define_discriminator(in_shape=(28, 28, 1), n_classes=10):
             kernel_initializer="he_normal",
         )(fe)
         fe = layers.LeakyReLU(negative_slope=0.1)(fe)
-    # 28x28 -> 14x14 -> 7x7 -> 3x3
+    # 28x28 -> 14x14 -> 7x7 -> 3x3 for MNIST
     fe = layers.MaxPooling2D()(fe)
     fe = layers.Flatten()(fe)
     fe = layers.Dropout(DROPOUT)(fe)
@@ -370,6 +370,7 @@ def train(
     n_parts=1,
     without=(),
     tensorboard=False,
+    class_names=None,
 ):
     """Train the four models on [X, y] and fill a run's folder; return its path.
 
@@ -385,7 +386,8 @@ def train(
     if seed is None:
         seed = draw_seed()
     rng = np.random.default_rng(seed)
-    labelled = select_supervised_indices(y, n_labels, rng=rng)
+    n_classes = discriminators.count_classes(c_model)
+    labelled = select_labels(y, n_labels, n_classes, rng, class_names=class_names)
     supervised = [X[labelled], y[labelled]]
     print(supervised[0].shape, supervised[1].shape)
     sheet_points = generate_latent_points(latent_dim, 100, rng)
@@ -440,6 +442,7 @@ def train(
         n_batch=n_batch,
         jit=jit,
         n_parts=n_parts,
+        class_names=class_names,
     )
     settings["n_steps"] = n_steps
 
@@ -448,7 +451,10 @@ def train(
         if step % bat_per_epo and not last:
             if test_dataset is None:
                 return ["", "", ""]
-            return ["", f"{measure_accuracy(average_model, *test_dataset):.3f}", ""]
+            test_acc = measure_accuracy(
+                average_model, *test_dataset, n_classes=n_classes
+            )
+            return ["", f"{test_acc:.3f}", ""]
         return summarize_performance(
             step,
             g_model,
@@ -462,8 +468,12 @@ def train(
             supervised=supervised,
             file_format=file_format,
             verbose=verbose,
+            class_names=class_names,
         )
 
+    log = None
+    if tensorboard:
+        log = EventLog(average_model, test_dataset, n_classes, class_names)
     return make_run(
         train_steps,
         state,
@@ -478,7 +488,7 @@ def train(
         max_steps=max_steps,
         verbose=verbose,
         resume=resume,
-        log=EventLog(average_model, test_dataset) if tensorboard else None,
+        log=log,
     )
 
 
@@ -531,6 +541,7 @@ DEFAULTS = {
     "latent_dim": 100,
     "seed": None,
     "data": None,
+    "image_size": None,
     "budget": None,
     "without": None,
     "precision": "float32",
@@ -553,7 +564,8 @@ def ingredients(text):
 
 def parse_arguments(argv):
     parser = OneLineParser(
-        description="Train the tuned semi-supervised GAN on MNIST with a few labels."
+        description="Train the tuned semi-supervised GAN with a few labelled images, "
+        "of MNIST or your own."
     )
     add_options(parser, n_epochs=DEFAULTS["epochs"])
     add = parser.add_argument
@@ -591,34 +603,35 @@ def run(args):
     check_budget(options["budget"])
     if args.budget is not None and args.epochs is not None:
         raise InputError("--budget sets the epochs; leave out --epochs")
-    dataset, test_dataset = load_data(args, options)
-    check_batch(options["batch"], len(dataset[0]))
+    data = load_data(args, options)
+    X, y = data.train
+    check_batch(options["batch"], len(X))
     if options["batch"] < 12:
         raise InputError(
             f"batch {options['batch']}: a sixth of it is generated, and that must be "
             "several images; give 12 or more"
         )
-    check_supervised(dataset[1], options["labels"])
+    check_labels(y, options["labels"], data.n_classes, data.class_names)
     out = open_run(args, options, "sgan_tuned")
 
     jit = choose_jit(options["jit"])
     n_parts = count_parts(options["threads"], jit, options["batch"])
     prepare_tensorflow(options["precision"], options["threads"], n_parts)
     keras.utils.set_random_seed(options["seed"])
-    d_model, c_model = define_discriminator()
-    g_model = define_generator(options["latent_dim"])
+    d_model, c_model = define_discriminator(data.image_shape, data.n_classes)
+    g_model = define_generator(options["latent_dim"], image_shape=data.image_shape)
     gan_model = define_gan(g_model, d_model)
     out = train(
         g_model,
         d_model,
         c_model,
         gan_model,
-        dataset,
+        data.train,
         options["latent_dim"],
         options["epochs"],
         options["batch"],
         n_labels=options["labels"],
-        test_dataset=test_dataset,
+        test_dataset=data.test,
         seed=options["seed"],
         out=out,
         budget=options["budget"],
@@ -631,6 +644,7 @@ def run(args):
         n_parts=n_parts,
         without=(options["without"] or "").split("+"),
         tensorboard=keeps_log(args),
+        class_names=data.class_names,
     )
     print(f"The run is in {out}")
 

@@ -18,11 +18,12 @@ from devices import choose_jit, prepare_tensorflow
 from helpers import (
     LazyModule,
     OneLineParser,
-    check_supervised,
+    check_labels,
+    describe_labelled,
     measure_accuracy,
     run_script,
     scale_images,
-    select_supervised_indices,
+    select_labels,
     write_atomically,
 )
 from run_folder import ACCURACY, save_model, write_rows, writing_to
@@ -44,6 +45,7 @@ DEFAULTS = {
     "labels": 100,
     "seed": None,
     "data": None,
+    "image_size": None,
     "precision": "float32",
     "jit": "auto",
     "threads": None,
@@ -66,7 +68,8 @@ def train(c_model, dataset, labelled, n_steps, rng, *, verbose=0):
             X[chosen], y[chosen], batch_size=HALF_BATCH, shuffle=False, verbose=verbose
         )
         n_steps -= n
-    return measure_accuracy(c_model, X, y)
+    n_classes = discriminators.count_classes(c_model)
+    return measure_accuracy(c_model, X, y, n_classes=n_classes)
 
 
 def parse_arguments(argv):
@@ -82,8 +85,9 @@ def parse_arguments(argv):
 
 def run(args):
     options = resolve_options(args, DEFAULTS, parse_arguments)
-    dataset, test_dataset = load_data(args, options)
-    check_supervised(dataset[1], options["labels"])
+    data = load_data(args, options)
+    n_classes, names = data.n_classes, data.class_names
+    check_labels(data.train[1], options["labels"], n_classes, names)
     out = open_run(args, options, "standalone_classifier")
     seed, n_steps = options["seed"], options["steps"]
     if options["max_steps"] is not None:
@@ -92,36 +96,44 @@ def run(args):
     jit = choose_jit(options["jit"])
     prepare_tensorflow(options["precision"], options["threads"])
     keras.utils.set_random_seed(seed)
-    _, c_model = discriminators.define_stacked_discriminators()
+    _, c_model = discriminators.define_stacked_discriminators(
+        data.image_shape, n_classes
+    )
     c_model.jit_compile = jit
     rng = np.random.default_rng(seed)
-    labelled = select_supervised_indices(dataset[1], options["labels"], rng=rng)
+    labelled = select_labels(
+        data.train[1], options["labels"], n_classes, rng, class_names=names
+    )
     settings = describe_settings(
         options,
-        dataset,
-        test_dataset,
+        data.train,
+        data.test,
         labelled,
         seed=seed,
         n_batch=2 * HALF_BATCH,
         jit=jit,
         n_parts=1,
+        class_names=names,
     )
     started = time.perf_counter()
     with locked(out), writing_to(out, "Make room and start again"):
         with write_atomically(out / "settings.json") as path:
             path.write_text(json.dumps(settings, indent=1) + "\n")
         labelled_acc = train(
-            c_model, dataset, labelled, n_steps, rng, verbose=min(1, verbosity(args))
+            c_model, data.train, labelled, n_steps, rng, verbose=min(1, verbosity(args))
         )
-        train_acc = measure_accuracy(c_model, *dataset)
-        test_acc = measure_accuracy(c_model, *test_dataset)
-        save_model(c_model, out / f"c_model_{n_steps:04d}.{options['format']}")
-        figures = (train_acc, test_acc, 100 - labelled_acc)
+        train_acc, test_acc = (
+            samples
+            and f"{measure_accuracy(c_model, *samples, n_classes=n_classes):.3f}"
+            for samples in (data.train, data.test)
+        )
+        save_model(c_model, out / f"c_model_{n_steps:04d}.{options['format']}", names)
         seconds = f"{time.perf_counter() - started:.1f}"
-        row = ["", n_steps, *(f"{figure:.3f}" for figure in figures), seconds]
+        row = ["", n_steps, train_acc, test_acc, f"{100 - labelled_acc:.3f}", seconds]
         write_rows(out / "accuracy.csv", [ACCURACY, row])
-    print(f"Train Accuracy: {train_acc:.3f}%")
-    print(f"Test Accuracy: {test_acc:.3f}%")
+    print(f"Train Accuracy: {train_acc}%{describe_labelled(data.train[1])}")
+    if test_acc:
+        print(f"Test Accuracy: {test_acc}%")
     print(f"The run is in {out}")
 
 

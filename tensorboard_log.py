@@ -11,8 +11,7 @@ import contextlib
 import io
 
 from helpers import LazyModule, class_probabilities, write_atomically
-from load_classifier import count_confusions, draw_confusions
-from run_folder import ACCURACY
+from run_folder import ACCURACY, count_confusions, draw_confusions
 
 tf = LazyModule("tensorflow")
 Image = LazyModule("PIL.Image")
@@ -26,11 +25,13 @@ class EventLog:
     """Writes a run's event files; a context manager that closes them.
 
     classifier: the model that the run measures; test_dataset: [X, y], whose
-    confusions are drawn whenever there is a sheet of samples, or None.
+    confusions are drawn whenever there is a sheet of samples, or None. n_classes,
+    class_names: the classes, the names a list of str or None.
     """
 
-    def __init__(self, classifier, test_dataset=None):
+    def __init__(self, classifier, test_dataset, n_classes, class_names=None):
         self._classifier, self._test_dataset = classifier, test_dataset
+        self._n_classes, self._class_names = n_classes, class_names
         self._writer = None
 
     def __enter__(self):
@@ -97,9 +98,10 @@ class EventLog:
 
     def _draw_confusions(self):
         X, y = self._test_dataset
-        probabilities = class_probabilities(self._classifier, X)
-        predicted = probabilities.argmax(axis=-1)
-        fig = draw_confusions(count_confusions(y, predicted, probabilities.shape[1]))
+        n_classes = self._n_classes
+        probabilities = class_probabilities(self._classifier, X, n_classes=n_classes)
+        confusion = count_confusions(y, probabilities.argmax(axis=-1), n_classes)
+        fig = draw_confusions(confusion, self._class_names)
         file = io.BytesIO()
         fig.savefig(file, format="png", dpi=100)
         return file.getvalue()

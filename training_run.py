@@ -22,13 +22,12 @@ from checkpoints import (
     restore_newest,
     save_checkpoint,
 )
+from datasets import load_arrays
 from devices import JIT, PRECISIONS, choose_precision, count_cores
 from helpers import (
     InputError,
     LazyModule,
     dated_folder,
-    load_real_samples,
-    load_test_samples,
     new_folder,
     write_atomically,
 )
@@ -50,7 +49,15 @@ tf = LazyModule("tensorflow")
 
 CHECKPOINT_SECONDS = 120
 # settings that a resumed run must share with its first part
-FIXED = ("seed", "n_batch", "jit", "n_parts", "data_sha256", "labelled_images")
+FIXED = (
+    "seed",
+    "n_batch",
+    "jit",
+    "n_parts",
+    "data_sha256",
+    "class_names",
+    "labelled_images",
+)
 
 
 def draw_seed():
@@ -80,7 +87,7 @@ def add_options(parser, *left_out, n_epochs=20):
     add("labels", type=int, help="labelled images, of all classes (default: 100)")
     add("latent_dim", type=int, help="size of a latent point (default: 100)")
     add("seed", type=int, help="0 to 2147483647 (default: drawn and printed)")
-    add("data", metavar="FILE", help=".npz file (default: the bundled MNIST)")
+    add_data_options(parser)
     add("out", metavar="DIR", help="new folder (default: runs/<date>-<time>-...)")
     add(
         "precision",
@@ -118,6 +125,21 @@ def add_options(parser, *left_out, n_epochs=20):
         "tensorboard",
         action="store_true",
         help="keep a log for TensorBoard in the run's folder",
+    )
+
+
+def add_data_options(parser):
+    parser.add_argument(
+        "--data",
+        metavar="PATH",
+        help=".npz file, or folder of images or of IDX files, see README.md (default: "
+        "the bundled MNIST)",
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="resize the images of --data to N x N pixels, a multiple of 4",
     )
 
 
@@ -165,10 +187,11 @@ def check_positive(options, names):
 
 
 def load_data(args, options):
-    """Return the data set and the test data set, [X, y] each, X as uint8."""
-    data = args.data or options["data"]
-    dataset = load_real_samples(data, scale=False)
-    return dataset, load_test_samples(data, scale=False)
+    """Return the data set, as datasets.Data, and print its training arrays' shapes."""
+    data = load_arrays(args.data or options["data"], options["image_size"])
+    X, y = data.train
+    print(X.shape, y.shape)
+    return data
 
 
 def open_run(args, options, name):
@@ -208,6 +231,8 @@ def saved_options(folder, given, defaults, parse_arguments, growing=()):
     path = Path(folder) / "settings.json"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))["options"]
+        # the settings may be older than this option
+        saved = {"image_size": None, **saved}
         saved = {name: saved[name] for name in defaults if saved[name] is not None}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -230,19 +255,32 @@ def saved_options(folder, given, defaults, parse_arguments, growing=()):
 
 
 def describe_settings(
-    options, dataset, test_dataset, labelled, *, seed, n_batch, jit, n_parts
+    options,
+    dataset,
+    test_dataset,
+    labelled,
+    *,
+    seed,
+    n_batch,
+    jit,
+    n_parts,
+    class_names=None,
 ):
     """Return what settings.json holds: all that a run depends on, and the versions."""
-    return {
+    settings = {
         "options": options or {},
         "seed": seed,
         "n_batch": n_batch,
         "jit": jit,
         "n_parts": n_parts,
         "versions": versions(),
+        "image_shape": list(dataset[0].shape[1:]),
         "data_sha256": digest_of(dataset, test_dataset),
         "labelled_images": labelled.tolist(),
     }
+    if class_names is not None:
+        settings["class_names"] = class_names
+    return settings
 
 
 def digest_of(*datasets):
@@ -264,7 +302,7 @@ def resume_run(out, state, settings):
     if record is None:
         return 0, [], [], 0.0
     for name in FIXED:
-        if record["settings"].get(name) != settings[name]:
+        if record["settings"].get(name) != settings.get(name):
             raise InputError(
                 f"{out}: was started with another {name}; resume it with the same data "
                 "and settings"

@@ -28,7 +28,8 @@ from common import (
 )
 from matplotlib.figure import Figure
 
-from helpers import load_arrays, run_script, write_atomically
+from datasets import load_arrays
+from helpers import run_script, write_atomically
 from run_folder import write_rows
 
 
@@ -65,10 +66,10 @@ def resize(x, size):
 def measure(settings, n_steps, n_warm_up):
     """Return (seconds of n_steps steps, multiply-adds of a step) for each setting."""
     prepare("float32")
-    (x, y), _ = load_arrays()
+    x, y = load_arrays().train
     steps, counts = [], []
     for setting in settings:
-        X = resize(x, setting.size)[..., np.newaxis]
+        X = resize(x[..., 0], setting.size)[..., np.newaxis]
         step, count = define_our_step([X, y], setting.batch, setting.labels)
         steps.append(step)
         counts.append(count)

@@ -39,9 +39,9 @@ from common import (
     write_text,
 )
 
+from datasets import load_arrays
 from helpers import (
     LazyModule,
-    load_arrays,
     run_script,
     scale_images,
     select_supervised_samples,
@@ -72,10 +72,10 @@ def define_step(variant, n_batch, size):
     """Return step() of a variant or product; called in that variant's process."""
     if variant in PRODUCTS:
         return define_product(PRODUCTS[variant], size)
-    (x, y), _ = load_arrays()
+    x, y = load_arrays().train
     if variant in ("float32", "mixed_bfloat16"):
         prepare(variant)
-        return define_our_step([x[..., np.newaxis], y], n_batch)[0]
+        return define_our_step([x, y], n_batch)[0]
     dataset = [scale_images(x), y]
     if variant == "loop":
         return define_loop(dataset, n_batch)[0]
@@ -170,7 +170,7 @@ def describe(rates, variants, multiply_adds):
 
 
 def run(args, argv):
-    check_batch(args.batch, len(load_arrays()[0][0]))
+    check_batch(args.batch, len(load_arrays().train[0]))
     json_path, markdown_path = output_files(args.out, "step_time.json", "step_time.md")
     description = describe_run("step_time.py", argv)
     names = [*VARIANTS, *PRODUCTS]

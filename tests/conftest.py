@@ -11,7 +11,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 import tensorflow as tf  # noqa: E402
 
-import helpers  # noqa: E402
+import datasets  # noqa: E402
 
 # as `--threads 1` has it; it can't be set once TensorFlow has started
 tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -21,8 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def mnist():
-    """The bundled arrays, ((x_train, y_train), (x_test, y_test))."""
-    return helpers.load_arrays()
+    """The bundled arrays, ([x_train, y_train], [x_test, y_test])."""
+    data = datasets.load_arrays()
+    return data.train, data.test
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +35,9 @@ def small_data(mnist, tmp_path_factory):
     path = tmp_path_factory.mktemp("small data") / "small.npz"
     np.savez(
         path,
-        x_train=x[train],
+        x_train=x[train, ..., 0],
         y_train=y[train],
-        x_test=x_test[test],
+        x_test=x_test[test, ..., 0],
         y_test=y_test[test],
     )
     return path

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import compare_labels
+import datasets
 import discriminators
 import helpers
 import standalone_classifier
@@ -270,8 +271,7 @@ def test_a_cluster_whose_worker_is_killed(small_data, tmp_path):
 
 
 def test_the_standalone_classifier_sees_the_labelled_images_alone(small_data):
-    (x, y), _ = helpers.load_arrays(small_data)
-    X = x[..., np.newaxis]
+    X, y = datasets.load_arrays(small_data).train
     labelled = helpers.select_supervised_indices(y, 20, rng=np.random.default_rng(0))
     ends = []
     for others in (0, 255):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from test_checkpoints import assert_nothing_is_left, final_state
 
+import datasets
 import helpers
 import load_classifier
 import sgan_mnist
@@ -18,8 +19,7 @@ LATENT_DIM = 6
 
 @pytest.fixture(scope="module")
 def dataset(small_data):
-    (x, y), _ = helpers.load_arrays(small_data)
-    return [x[..., np.newaxis], y]
+    return datasets.load_arrays(small_data).train
 
 
 class Game:
@@ -306,7 +306,7 @@ def test_a_run_fills_its_folder(short_run, small_data):
     settings = json.loads((short_run / "settings.json").read_text())
     assert settings["n_steps"] == 10
     model = load_classifier.load_classifier(short_run / "c_model_0010.keras")
-    _, (x, y) = helpers.load_arrays(small_data)
+    x, y = datasets.load_arrays(small_data).test
     accuracy = helpers.measure_accuracy(model, helpers.scale_images(x), y)
     assert f"{accuracy:.3f}" == rows[-1]["test_accuracy"]
     assert any((short_run / "tensorboard").iterdir())

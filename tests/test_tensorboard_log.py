@@ -45,7 +45,7 @@ def make_run(out, n_steps, log, **options):
         out=out,
         max_steps=n_steps,
         verbose=0,
-        log=EventLog(Classifier(), TEST_DATASET) if log else None,
+        log=EventLog(Classifier(), TEST_DATASET, 10) if log else None,
         **options,
     )
 

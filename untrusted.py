@@ -1,0 +1,257 @@
+"""What a model file must look like before Keras may read it.
+
+A file can name little and cost much: layers of a billion units, members and arrays
+that unpack to gigabytes, links to other files. Such a file is refused by what it
+declares, before anything is unpacked, built or opened.
+"""
+
+import io
+import math
+import zipfile
+from pathlib import Path
+
+from helpers import InputError, LazyModule, printable
+
+keras = LazyModule("keras")
+h5py = LazyModule("h5py")
+
+REMEDY = "give a model saved by sgan_mnist.py, .keras or .h5"
+# a hundred times our own classifiers' files
+LARGEST_FILE = 128 << 20
+MEMBERS = {"metadata.json", "config.json", "model.weights.h5", "class_names.json"}
+LARGEST_DIRECTORY = 1 << 16
+MOST_OBJECTS = 10_000
+# bytes that an .h5 file's lists of names can make Keras read
+LARGEST_LISTS = 2 << 30
+MOST_LAYERS = 100
+# values that a layer may give, and multiplications that a model may make, an image
+LARGEST_OUTPUT = 1 << 24
+MOST_WORK = 20_000_000_000
+# what the configuration of a layer may set beside name, trainable and dtype
+CONVOLUTION = {"strides", "padding", "data_format"}
+WEIGHTS = {"activation", "use_bias", "kernel_initializer", "bias_initializer"}
+SETTINGS = {
+    "InputLayer": {"batch_shape"},
+    "Conv2D": {
+        *("filters", "kernel_size", "dilation_rate", "groups"),
+        *CONVOLUTION,
+        *WEIGHTS,
+    },
+    "LeakyReLU": {"negative_slope"},
+    "Flatten": {"data_format"},
+    "Dropout": {"rate", "seed"},
+    "Dense": {"units", *WEIGHTS},
+    "Activation": {"activation"},
+    "MaxPooling2D": {"pool_size", *CONVOLUTION},
+    "Reshape": {"target_shape"},
+    "Conv2DTranspose": {"filters", "kernel_size", "dilation_rate"}
+    | CONVOLUTION
+    | WEIGHTS,
+    "BatchNormalization": {
+        *("axis", "momentum", "epsilon", "center", "scale", "renorm_momentum"),
+        *("beta_initializer", "gamma_initializer"),
+        *("moving_mean_initializer", "moving_variance_initializer"),
+    },
+}
+
+
+def check_container(path):
+    """Raise InputError for a .keras or .h5 file that holds more than model.save writes.
+
+    Or another exception, of any kind, where it is no such file at all.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    if size > LARGEST_FILE:
+        raise InputError(
+            f"{path}: has {size >> 20} MiB, and more than {LARGEST_FILE >> 20} are "
+            f"not read; {REMEDY}"
+        )
+    if path.suffix == ".h5":
+        with h5py.File(path, "r") as file:
+            _check_hdf5(path, file, size)
+        return
+    _check_directory(path, size)
+    with zipfile.ZipFile(path) as archive:
+        _check_members(path, archive.infolist(), size)
+        weights = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(weights, "r") as file:
+        _check_hdf5(path, file, size)
+
+
+def _refuse(path, problem):
+    raise InputError(f"{path}: {printable(problem)}; {REMEDY}")
+
+
+def _check_directory(path, size):
+    """Look at the end of a ZIP file; zipfile would read a directory of any size."""
+    with open(path, "rb") as file:
+        file.seek(max(0, size - 42))
+        end = file.read()
+    if end[-22:-18] != b"PK\5\6":
+        raise zipfile.BadZipFile("has no end, or a comment")
+    directory = int.from_bytes(end[-10:-6], "little")
+    if directory > LARGEST_DIRECTORY or end[:4] == b"PK\6\7":
+        _refuse(path, "holds more files than a model has")
+
+
+def _check_members(path, members, size):
+    names = [member.filename for member in members]
+    for name in names:
+        if name not in MEMBERS:
+            _refuse(path, f"holds {name[:60]!r}, which is no part of a model")
+    if len(set(names)) < len(names):
+        _refuse(path, "holds two files of the same name")
+    for member in members:
+        plain = member.compress_type == zipfile.ZIP_STORED
+        if not plain or member.file_size != member.compress_size:
+            _refuse(path, f"{member.filename} is compressed, which Keras doesn't do")
+    if sum(member.file_size for member in members) > size:
+        _refuse(path, "its files overlap")
+
+
+def _check_hdf5(path, file, size):
+    """Look at all objects of an HDF5 file, following hard links only."""
+    n_objects = n_listed = 0
+
+    def look_at(name, link):
+        nonlocal n_objects
+        n_objects += 1
+        if n_objects > MOST_OBJECTS:
+            _refuse(path, "holds more objects than a model has")
+        if not isinstance(link, h5py.HardLink):
+            _refuse(path, f"{name[:60]!r} is a link elsewhere ({type(link).__name__})")
+        item = file[name]
+        if isinstance(item, h5py.Dataset):
+            _check_dataset(path, name, item, size)
+        look_at_attributes(item)
+
+    def look_at_attributes(item):
+        nonlocal n_objects, n_listed
+        for name in item.attrs:
+            attribute = item.attrs.get_id(name)
+            n_objects += 1
+            # what is no list counts as none
+            n_listed += math.prod(attribute.shape) if attribute.shape else 0
+            # each entry can name all that the file holds
+            if n_objects > MOST_OBJECTS or n_listed * size > LARGEST_LISTS:
+                _refuse(path, "holds more attributes than a model has")
+
+    look_at_attributes(file)
+    file.visititems_links(look_at)
+
+
+def _check_dataset(path, name, dataset, size):
+    # first of all: even a virtual dataset's shape may come from another file
+    if dataset.is_virtual or dataset.external:
+        _refuse(path, f"the values of {name[:60]!r} are in another file")
+    if dataset.dtype.kind not in "fiu":
+        _refuse(path, f"{name[:60]!r} has dtype {dataset.dtype}, which weights haven't")
+    if dataset.chunks or dataset.id.get_create_plist().get_nfilters():
+        _refuse(path, f"{name[:60]!r} is packed, which Keras doesn't do")
+    declared = math.prod(dataset.shape) * dataset.dtype.itemsize
+    if declared > min(size, dataset.id.get_storage_size()):
+        _refuse(path, f"{name[:60]!r} has shape {dataset.shape}, which isn't all there")
+
+
+def check_layers(path, config):
+    """Raise InputError unless a model's layers are a chain that the file can fill.
+
+    config: the configuration, a dict, whose classes are known to be harmless.
+    Only what the models of this collection set may be set, and the layers may
+    have no more weights than the file has room for.
+    """
+    try:
+        problem = _find_problem(config, Path(path).stat().st_size)
+    except Exception as error:  # Keras may fail anywhere on numbers from anyone
+        problem = f"its layers can't be built ({' '.join(str(error).split())[:200]})"
+    if problem:
+        _refuse(path, problem)
+
+
+def _find_problem(config, size):
+    """Return what is wrong with a model's configuration, a text, or None."""
+    graph = config["config"]
+    known = {"name", "trainable", "layers", "input_layers", "output_layers"}
+    others = _settings_beside(graph, known) or _settings_beside(
+        config, {"module", "class_name", "config", "registered_name", "build_config"}
+    )
+    if others or (config.get("build_config") or {}).get("input_shape") is not None:
+        return f"its model sets {others or 'its input shape twice'}"
+    if len(graph["output_layers"]) == 2:
+        return "has two outputs, so it is neither classifier nor generator"
+    layers = graph["layers"]
+    if len(layers) > MOST_LAYERS:
+        return f"has {len(layers)} layers, and no more than {MOST_LAYERS} are taken"
+    shape, n_weights, work = None, 0, 0
+    for number, layer in enumerate(layers):
+        kind, settings = layer["class_name"], layer["config"]
+        name = printable(settings["name"])[:60]
+        if kind not in SETTINGS or (kind == "InputLayer") != (number == 0):
+            return f"layer {name} is a {kind} inside"
+        others = _settings_beside(
+            settings, SETTINGS[kind] | {"name", "trainable", "dtype"}
+        ) or _settings_beside(
+            layer,
+            {"module", "class_name", "config", "registered_name", "name"}
+            | {"inbound_nodes", "build_config"},
+        )
+        if others:
+            return f"layer {name} sets {others}, which no model here does"
+        if layer["name"] != settings["name"] or not _follows(
+            layer, layers[number - 1] if number else None
+        ):
+            return f"layer {name} doesn't follow the one before it alone"
+        if number == 0:
+            shape = tuple(settings["batch_shape"])
+            continue
+        if layer.get("build_config") not in (None, {"input_shape": list(shape)}):
+            return f"layer {name} was built for another shape than {shape}"
+        built = getattr(keras.layers, kind).from_config(settings)
+        before, shape = shape, built.compute_output_shape(shape)
+        into = before[-1]
+        if kind == "BatchNormalization":
+            n_weights += 4 * max(shape[1:])
+        elif kind == "Conv2DTranspose":
+            into *= math.prod(built.kernel_size)
+            n_weights += (into + built.use_bias) * shape[-1]
+            # each pixel is spread
+            work += into * shape[-1] * math.prod(before[1:-1])
+        elif kind in ("Conv2D", "Dense"):
+            if kind == "Conv2D":
+                into = math.prod(built.kernel_size) * into / built.groups
+            n_weights += (into + built.use_bias) * shape[-1]
+            work += into * math.prod(shape[1:])
+        if not (math.prod(shape[1:]) <= LARGEST_OUTPUT and work <= MOST_WORK):
+            return f"layer {name} gives {shape}, which is far too much to compute"
+        # a weight has two bytes at least
+        if not 2 * n_weights <= size:
+            return f"up to layer {name} it has {n_weights:.0f} weights, too many for it"
+    ends = [[layer["name"], 0, 0] for layer in (layers[0], layers[-1])]
+    for end, given in zip(ends, ("input_layers", "output_layers"), strict=True):
+        if graph[given] not in (end, [end]):
+            return f"its {given} aren't the chain's end"
+    return None
+
+
+def _settings_beside(settings, known):
+    """Return the names of what is set and not known, as a text, maybe ''."""
+    others = [
+        str(key)
+        for key, value in settings.items()
+        if key not in known and value not in (None, False)
+    ]
+    return ", ".join(others)[:60]
+
+
+def _follows(layer, previous):
+    nodes = layer["inbound_nodes"]
+    if previous is None:
+        return nodes == []
+    (node,) = nodes
+    (tensor,) = node["args"]
+    return (
+        tensor["class_name"] == "__keras_tensor__"
+        and tensor["config"]["keras_history"] == [previous["name"], 0, 0]
+        and all(value in (None, False, True) for value in node["kwargs"].values())
+    )
