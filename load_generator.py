@@ -117,20 +117,25 @@ def classifier_beside(path):
     return beside if beside != path and beside.is_file() else None
 
 
-def load_matching_classifier(path, g_model):
-    """Return the classifier in a file and its class names, a list of str.
+def load_named_classifier(path):
+    """Return the classifier in a file and the names of its classes, a list of str."""
+    c_model, names = load_classifier(path), read_class_names(path)
+    check_names(path, c_model, names)
+    return c_model, names or [*map(str, range(discriminators.count_classes(c_model)))]
 
-    Raises InputError where it takes other images than the generator makes.
+
+def load_matching_classifier(path, g_model):
+    """Return what load_named_classifier does.
+
+    Raises InputError where the classifier takes other images than g_model makes.
     """
-    c_model = load_classifier(path)
+    c_model, names = load_named_classifier(path)
     if c_model.input_shape != g_model.output_shape:
         raise InputError(
             f"{path}: takes images of shape {c_model.input_shape[1:]}, the generator "
             f"makes {g_model.output_shape[1:]}; give the classifier of the same run"
         )
-    names = read_class_names(path)
-    check_names(path, c_model, names)
-    return c_model, names or [*map(str, range(discriminators.count_classes(c_model)))]
+    return c_model, names
 
 
 def generate(g_model, points):

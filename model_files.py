@@ -29,16 +29,22 @@ def newest_model(kind):
     runs = [path.parent for path in Path("runs").glob("*/settings.json")]
     runs.sort(key=lambda run: (run / "settings.json").stat().st_mtime, reverse=True)
     for run in (*runs, SHIPPED_RUN):
-        models = [
-            path
-            for path in run.glob(f"{PREFIXES[kind]}_*")
-            if path.suffix in SUFFIXES and step_of(path) >= 0
-        ]
-        if models:
-            return max(models, key=step_of)
+        path = newest_in(run, kind)
+        if path is not None:
+            return path
     raise InputError(
         f"runs: holds no {kind}, and none is shipped here; train one with sgan_mnist.py"
     )
+
+
+def newest_in(run, kind):
+    """Return the newest model of a kind in a run's folder, None where it has none."""
+    models = [
+        path
+        for path in Path(run).glob(f"{PREFIXES[kind]}_*")
+        if path.suffix in SUFFIXES and step_of(path) >= 0
+    ]
+    return max(models, key=step_of, default=None)
 
 
 def step_of(path):
