@@ -8,6 +8,7 @@ space, and see what the generator makes of it. The page is served on this machin
 and fetches nothing from elsewhere. It needs Gradio: install requirements-app.txt.
 """
 
+import base64
 import importlib.util
 import os
 import sys
@@ -40,7 +41,8 @@ Image = LazyModule("PIL.Image")
 
 HOST = "127.0.0.1"
 LARGEST_UPLOAD = "10mb"
-CANVAS, BRUSH_RADIUS = (280, 280), 11
+# the canvas, in pixels
+CANVAS = 280
 # pictures are enlarged to about this many pixels
 SHOWN = 280
 N_DIRECTIONS = 6
@@ -53,6 +55,51 @@ CONTENT_POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
     "form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 )
+
+CANVAS_HTML = f"""
+<canvas width="{CANVAS}" height="{CANVAS}" aria-label="Draw here"></canvas>
+<p>Draw a digit here. <button type="button">Clear</button></p>
+"""
+CANVAS_CSS = """
+canvas { border: 1px solid gray; touch-action: none; cursor: crosshair }
+button { text-decoration: underline }
+"""
+# Gradio's own editor needs a tool to be chosen first, after each clearing too
+CANVAS_SCRIPT = """
+const canvas = element.querySelector("canvas");
+const pen = canvas.getContext("2d", { willReadFrequently: true });
+pen.lineWidth = canvas.width / 13;
+pen.lineCap = pen.lineJoin = "round";
+const send = () => {
+  const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
+  let grey = "";
+  for (let i = 0; i < data.length; i += 4) grey += String.fromCharCode(data[i]);
+  props.value = btoa(grey);
+  trigger("input");
+};
+const clear = () => {
+  pen.fillStyle = "white";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+};
+const draw = (event) => {
+  pen.lineTo(event.offsetX, event.offsetY);
+  pen.stroke();
+};
+canvas.addEventListener("pointerdown", (event) => {
+  canvas.setPointerCapture(event.pointerId);
+  pen.beginPath();
+  draw(event);
+});
+canvas.addEventListener("pointermove", (event) => {
+  if (canvas.hasPointerCapture(event.pointerId)) draw(event);
+});
+canvas.addEventListener("pointerup", send);
+element.querySelector("button").addEventListener("click", () => {
+  clear();
+  send();
+});
+clear();
+"""
 
 
 def fit_digit(image):
@@ -105,22 +152,21 @@ def prepare(image, shape):
     return fit_image(image, *shape)
 
 
-def blank_canvas():
-    """Return the value of an ImageEditor on which nothing is drawn."""
-    white = np.full((*CANVAS, 3), 255, np.uint8)
-    return {"background": white, "layers": [], "composite": white}
+def read_drawing(text):
+    """Return what is on the canvas, uint8 (h, w, 1), None where nothing is.
 
-
-def flatten_drawing(drawing):
-    """Return what is on the canvas, over white, uint8 (h, w, 3), or None.
-
-    drawing: the value of Gradio's ImageEditor, its pictures being uint8 (h, w, 4).
+    text: the grey values of the pixels, row by row, as base64. Raises InputError for
+    anything else.
     """
-    if drawing is None or drawing.get("composite") is None:
+    if not text:
         return None
-    picture = drawing["composite"].astype(np.float32)
-    opacity = picture[..., 3:] / 255
-    return np.uint8(picture[..., :3] * opacity + 255 * (1 - opacity))
+    try:
+        pixels = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+        return pixels.reshape(CANVAS, CANVAS, 1)
+    except (ValueError, TypeError) as error:
+        raise InputError("the drawing: not what this page sends; load it anew") from (
+            error
+        )
 
 
 def classify(c_model, class_names, image):
@@ -198,7 +244,7 @@ class Page:
             self.directions = find_directions(self.g_model, N_DIRECTIONS)
 
     def answer_drawing(self, drawing):
-        return classify(self.c_model, self.class_names, flatten_drawing(drawing))
+        return classify(self.c_model, self.class_names, read_drawing(drawing))
 
     def answer_file(self, path):
         if path is None:
@@ -235,24 +281,11 @@ class Page:
         with gr.Row():
             with gr.Column():
                 with gr.Tab("Draw"):
-                    drawing = gr.ImageEditor(
-                        # without a picture there, a tool must be chosen first
-                        blank_canvas(),
-                        label="Draw here",
+                    drawing = gr.HTML(
+                        html_template=CANVAS_HTML,
+                        css_template=CANVAS_CSS,
+                        js_on_load=CANVAS_SCRIPT,
                         elem_id="drawing",
-                        sources=(),
-                        transforms=(),
-                        layers=False,
-                        brush=gr.Brush(
-                            default_size=BRUSH_RADIUS,
-                            colors=["#000000"],
-                            default_color="#000000",
-                            color_mode="fixed",
-                        ),
-                        canvas_size=CANVAS,
-                        fixed_canvas=True,
-                        buttons=[],
-                        format="png",
                     )
                 with gr.Tab("Drop an image"):
                     file = gr.File(
@@ -270,11 +303,11 @@ class Page:
                     buttons=[],
                     format="png",
                 )
-        for component, function in (
-            (drawing, self.answer_drawing),
-            (file, self.answer_file),
+        for event, component, function in (
+            (drawing.input, drawing, self.answer_drawing),
+            (file.change, file, self.answer_file),
         ):
-            component.change(
+            event(
                 function,
                 component,
                 [label, seen],
