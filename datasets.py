@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from helpers import InputError, LazyModule, check_class_names
+from untrusted import check_npz
 
 images = LazyModule("images")
 
@@ -32,9 +33,10 @@ IDX_FILES = (
 )
 UNLABELLED, TEST = "unlabelled", "test"
 MOST_CLASSES = 10_000
-LARGEST_SIDE = 1024
-# bytes of pixels; more would not train in a machine's memory
-LARGEST_ARRAY = 8 << 30
+# pixels; the generator of larger images would have billions of weights
+LARGEST_SIDE = 512
+# bytes; training has two copies of the images
+LARGEST_ARRAY = 4 << 30
 
 
 class Data(NamedTuple):
@@ -113,10 +115,9 @@ def _checked(name, x_train, y_train, x_test, y_test, class_names, *, image_size=
                 f"{name}: x_test has shape {x_test.shape} and x_train "
                 f"{x_train.shape}; all images must be of one shape"
             )
-    height, width = size = train[0].shape[1:3]
-    fitted = (image_size, image_size) if image_size else _fitting(height, width)
+    size = train[0].shape[1:3]
+    fitted = _fitting(name, size, image_size)
     if fitted != size:
-        _tell_resized(size, fitted)
         for part in filter(None, (train, test)):
             part[0] = _resize(part[0], *fitted)
     return Data(train, test, n_classes, class_names)
@@ -134,9 +135,8 @@ def _check_arrays(name, part, x, y, n_classes, *, lowest):
     )
     require(len(x) > 0, f"x_{part} holds no images; give at least one")
     require(
-        min(x.shape[1:3]) > 0 and max(x.shape[1:3]) <= LARGEST_SIDE,
-        f"x_{part} has shape {x.shape}; give images of 1 to {LARGEST_SIDE} pixels a "
-        "side",
+        min(x.shape[1:3]) > 0,
+        f"x_{part} has shape {x.shape}; give images of at least a pixel",
     )
     require(
         x.dtype == np.uint8,
@@ -158,14 +158,24 @@ def _check_arrays(name, part, x, y, n_classes, *, lowest):
     return [x if x.ndim == 4 else x[..., np.newaxis], y.astype(np.int64)]
 
 
-def _fitting(height, width):
-    """Return the nearest height and width that are multiples of 4, and 8 or more."""
-    return tuple(max(8, 4 * ((side + 2) // 4)) for side in (height, width))
+def _fitting(name, size, image_size):
+    """Return the height and width to train with.
 
-
-def _tell_resized(size, fitted):
+    Without image_size they are the multiples of 4, from 8 on, that are nearest to
+    `size`; where these differ a line says so.
+    """
+    if image_size is not None:
+        return image_size, image_size
+    fitted = tuple(max(8, 4 * ((side + 2) // 4)) for side in size)
     before, after = (f"{height}x{width}" for height, width in (size, fitted))
-    print(f"The images, {before} (height x width), are resized to {after}")
+    if max(fitted) > LARGEST_SIDE:
+        raise InputError(
+            f"{name}: images of {before} (height x width) are too large to train on; "
+            "give --image-size"
+        )
+    if fitted != size:
+        print(f"The images, {before} (height x width), are resized to {after}")
+    return fitted
 
 
 def _resize(x, height, width):
@@ -196,6 +206,7 @@ def _read_npz(name):
     remedy = "give an .npz file with x_train, y_train and, if you have them, x_test "
     remedy += "and y_test"
     try:
+        check_npz(name)
         file = np.load(name, allow_pickle=False)
         if isinstance(file, np.ndarray):
             raise InputError(f"{name}: not an .npz file; {remedy}")
@@ -207,7 +218,7 @@ def _read_npz(name):
             if missing:
                 raise InputError(f"{name}: no array {', '.join(missing)}; {remedy}")
             if max(member.file_size for member in file.zip.infolist()) > LARGEST_ARRAY:
-                raise InputError(f"{name}: larger than 8 GiB; give fewer images")
+                raise InputError(f"{name}: larger than 4 GiB; give fewer images")
             arrays = [file[key] for key in keys]
             names = file.get("class_names")
         given = arrays if names is None else [*arrays, names]
@@ -387,18 +398,16 @@ def _read_images(paths, image_size):
     """Return the images, uint8 (n, h, w, c), c 3 where any has colours, else 1."""
     first = _read_image(paths[0])
     size, channels = first.shape[:2], first.shape[2]
-    height, width = (image_size, image_size) if image_size else _fitting(*size)
+    height, width = _fitting(paths[0], size, image_size)
 
     def allocate(channels):
         if len(paths) * height * width * channels > LARGEST_ARRAY:
             raise InputError(
-                f"{len(paths)} images of {height}x{width}x{channels}: more than 8 GiB; "
+                f"{len(paths)} images of {height}x{width}x{channels}: more than 4 GiB; "
                 "give a smaller --image-size"
             )
         return np.empty((len(paths), height, width, channels), np.uint8)
 
-    if image_size is None and (height, width) != size:
-        _tell_resized(size, (height, width))
     x = allocate(channels)
     for i, path in enumerate(paths):
         image = _read_image(path)
@@ -410,6 +419,7 @@ def _read_images(paths, image_size):
         if image.shape[2] > x.shape[3]:
             grey, x = x, allocate(3)
             x[:i] = grey[:i]
+            del grey
         x[i] = images.fit_image(image, height, width, x.shape[3])
     return x
 

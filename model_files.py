@@ -8,6 +8,8 @@ import json
 import zipfile
 from pathlib import Path
 
+import numpy as np
+
 from helpers import InputError, LazyModule
 from untrusted import check_container
 
@@ -115,6 +117,8 @@ def load_checked(path):
     """Load a model whose configuration has been checked; it is not compiled."""
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        # what can be built can still fail when it computes
+        model(np.zeros((1, *model.input_shape[1:]), np.float32))
     except Exception as error:  # a broken file can fail anywhere in Keras
         reason = " ".join(str(error).split())[:200]
         raise InputError(

@@ -1,6 +1,6 @@
-"""What a model file must look like before Keras may read it.
+"""What a model or an .npz file must look like before a library may read it.
 
-A file can name little and cost much: layers of a billion units, members and arrays
+A file can hold little and cost much: layers of a billion units, members and arrays
 that unpack to gigabytes, links to other files. Such a file is refused by what it
 declares, before anything is unpacked, built or opened.
 """
@@ -9,6 +9,8 @@ import io
 import math
 import zipfile
 from pathlib import Path
+
+import numpy as np
 
 from helpers import InputError, LazyModule, printable
 
@@ -27,6 +29,9 @@ MOST_LAYERS = 100
 # values that a layer may give, and multiplications that a model may make, an image
 LARGEST_OUTPUT = 1 << 24
 MOST_WORK = 20_000_000_000
+# an .npz file may unpack to so many bytes, and to a larger multiple of its own size
+LARGEST_UNPACKED = 1 << 30
+LARGEST_RATIO = 100
 # what the configuration of a layer may set beside name, trainable and dtype
 CONVOLUTION = {"strides", "padding", "data_format"}
 WEIGHTS = {"activation", "use_bias", "kernel_initializer", "bias_initializer"}
@@ -71,7 +76,8 @@ def check_container(path):
         with h5py.File(path, "r") as file:
             _check_hdf5(path, file, size)
         return
-    _check_directory(path, size)
+    if _has_large_directory(path, size):
+        _refuse(path, "holds more files than a model has")
     with zipfile.ZipFile(path) as archive:
         _check_members(path, archive.infolist(), size)
         weights = io.BytesIO(archive.read("model.weights.h5"))
@@ -79,20 +85,62 @@ def check_container(path):
         _check_hdf5(path, file, size)
 
 
+def check_npz(path):
+    """Raise InputError for an .npz file that unpacks to far more than it holds.
+
+    Or another exception where it can't be read. What is no ZIP file is let through.
+    """
+    path, remedy = Path(path), "give a plain .npz file, as numpy.savez makes it"
+    size = path.stat().st_size
+    if not path.is_file():  # a FIFO would block when opened
+        raise InputError(f"{path}: not a file; {remedy}")
+    if not zipfile.is_zipfile(path):
+        return
+    if _has_large_directory(path, size):
+        raise InputError(f"{path}: holds thousands of arrays; {remedy}")
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        unpacked = sum(member.file_size for member in members)
+        if unpacked > LARGEST_UNPACKED and unpacked > LARGEST_RATIO * size:
+            raise InputError(
+                f"{path}: of {size} bytes, would unpack to {unpacked}; {remedy}"
+            )
+        for member in members:
+            with archive.open(member) as file:
+                declared = _declared_bytes(file)
+            if declared > member.file_size:
+                raise InputError(
+                    f"{path}: {printable(member.filename)} declares more values than "
+                    f"it holds; {remedy}"
+                )
+
+
+def _declared_bytes(file):
+    """Return how many bytes the array of an .npy file has by its header."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    if dtype.hasobject:
+        raise ValueError("holds pickled objects")
+    return math.prod(shape) * dtype.itemsize
+
+
 def _refuse(path, problem):
     raise InputError(f"{path}: {printable(problem)}; {REMEDY}")
 
 
-def _check_directory(path, size):
+def _has_large_directory(path, size):
     """Look at the end of a ZIP file; zipfile would read a directory of any size."""
     with open(path, "rb") as file:
         file.seek(max(0, size - 42))
         end = file.read()
     if end[-22:-18] != b"PK\5\6":
         raise zipfile.BadZipFile("has no end, or a comment")
-    directory = int.from_bytes(end[-10:-6], "little")
-    if directory > LARGEST_DIRECTORY or end[:4] == b"PK\6\7":
-        _refuse(path, "holds more files than a model has")
+    # files of 4 GiB have a second directory, of another form
+    extended = end[:4] == b"PK\6\7" and size < 1 << 32
+    return extended or int.from_bytes(end[-10:-6], "little") > LARGEST_DIRECTORY
 
 
 def _check_members(path, members, size):
@@ -114,44 +162,51 @@ def _check_hdf5(path, file, size):
     """Look at all objects of an HDF5 file, following hard links only."""
     n_objects = n_listed = 0
 
-    def look_at(name, link):
+    def find_problem(name, link):
         nonlocal n_objects
         n_objects += 1
-        if n_objects > MOST_OBJECTS:
-            _refuse(path, "holds more objects than a model has")
         if not isinstance(link, h5py.HardLink):
-            _refuse(path, f"{name[:60]!r} is a link elsewhere ({type(link).__name__})")
+            return f"{name[:60]!r} is a link elsewhere ({type(link).__name__})"
         item = file[name]
-        if isinstance(item, h5py.Dataset):
-            _check_dataset(path, name, item, size)
-        look_at_attributes(item)
+        problem = isinstance(item, h5py.Dataset) and _find_trick(name, item, size)
+        return problem or find_attributes(item)
 
-    def look_at_attributes(item):
+    def find_attributes(item):
         nonlocal n_objects, n_listed
         for name in item.attrs:
-            attribute = item.attrs.get_id(name)
+            shape = item.attrs.get_id(name).shape
             n_objects += 1
-            # what is no list counts as none
-            n_listed += math.prod(attribute.shape) if attribute.shape else 0
-            # each entry can name all that the file holds
-            if n_objects > MOST_OBJECTS or n_listed * size > LARGEST_LISTS:
-                _refuse(path, "holds more attributes than a model has")
+            n_listed += math.prod(shape) if shape else 0
+        # each entry of a list can name all that the file holds
+        if n_objects > MOST_OBJECTS or n_listed * size > LARGEST_LISTS:
+            return "holds more objects or names than a model has"
+        return None
 
-    look_at_attributes(file)
-    file.visititems_links(look_at)
+    def visit(name, link):
+        # h5py wants a value: an exception here is its undoing
+        try:
+            return find_problem(name, link)
+        except Exception as error:
+            return f"{name[:60]!r} can't be read ({error})"
+
+    problem = find_attributes(file) or file.visititems_links(visit)
+    if problem:
+        _refuse(path, problem)
 
 
-def _check_dataset(path, name, dataset, size):
+def _find_trick(name, dataset, size):
+    """Return why a dataset isn't read, a text, or None."""
     # first of all: even a virtual dataset's shape may come from another file
     if dataset.is_virtual or dataset.external:
-        _refuse(path, f"the values of {name[:60]!r} are in another file")
+        return f"the values of {name[:60]!r} are in another file"
     if dataset.dtype.kind not in "fiu":
-        _refuse(path, f"{name[:60]!r} has dtype {dataset.dtype}, which weights haven't")
+        return f"{name[:60]!r} has dtype {dataset.dtype}, which weights haven't"
     if dataset.chunks or dataset.id.get_create_plist().get_nfilters():
-        _refuse(path, f"{name[:60]!r} is packed, which Keras doesn't do")
+        return f"{name[:60]!r} is packed, which Keras doesn't do"
     declared = math.prod(dataset.shape) * dataset.dtype.itemsize
     if declared > min(size, dataset.id.get_storage_size()):
-        _refuse(path, f"{name[:60]!r} has shape {dataset.shape}, which isn't all there")
+        return f"{name[:60]!r} has shape {dataset.shape}, which isn't all there"
+    return None
 
 
 def check_layers(path, config):
@@ -222,11 +277,11 @@ def _find_problem(config, size):
                 into = math.prod(built.kernel_size) * into / built.groups
             n_weights += (into + built.use_bias) * shape[-1]
             work += into * math.prod(shape[1:])
-        if not (math.prod(shape[1:]) <= LARGEST_OUTPUT and work <= MOST_WORK):
-            return f"layer {name} gives {shape}, which is far too much to compute"
         # a weight has two bytes at least
         if not 2 * n_weights <= size:
-            return f"up to layer {name} it has {n_weights:.0f} weights, too many for it"
+            return f"has no room for the {n_weights:.0f} weights up to layer {name}"
+        if not (math.prod(shape[1:]) <= LARGEST_OUTPUT and work <= MOST_WORK):
+            return f"layer {name} gives {shape}, which is far too much to compute"
     ends = [[layer["name"], 0, 0] for layer in (layers[0], layers[-1])]
     for end, given in zip(ends, ("input_layers", "output_layers"), strict=True):
         if graph[given] not in (end, [end]):
