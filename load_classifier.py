@@ -10,9 +10,7 @@ A model file is read as data: before anything is built, its layers are compared 
 those that the classifiers of this collection use, and any other is refused.
 """
 
-import json
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -31,18 +29,21 @@ from helpers import (
     run_script,
     write_atomically,
 )
+from model_files import (
+    SHIPPED_RUN,  # noqa: F401
+    check_classes,
+    load_checked,
+    newest_model,
+    read_config,
+)
 from predictions import list_images, predict_images
-from run_folder import read_class_names
+from run_folder import count_confusions, draw_confusions, read_class_names
 from training_run import add_data_options
-from untrusted import check_container, check_layers
+from untrusted import check_layers
 
 discriminators = LazyModule("discriminators")
-keras = LazyModule("keras")
-h5py = LazyModule("h5py")
 figure = LazyModule("matplotlib.figure")
 
-SHIPPED_RUN = Path(__file__).resolve().parent / "results" / "sgan_mnist"
-SUFFIXES = (".keras", ".h5")
 # the classes that a classifier's configuration may name, and their modules
 ALLOWED = {
     "Functional": "keras.src.models.functional",
@@ -61,27 +62,11 @@ ALLOWED = {
     "DTypePolicy": "keras",
     "__keras_tensor__": None,
 }
-LARGEST_CONFIG = 1 << 20
 
 
 def newest_classifier():
     """Return the newest run's newest classifier, or the one that is shipped here."""
-    runs = [path.parent for path in Path("runs").glob("*/settings.json")]
-    runs.sort(key=lambda run: (run / "settings.json").stat().st_mtime, reverse=True)
-    for run in (*runs, SHIPPED_RUN):
-        models = [
-            path
-            for path in run.glob("c_model_*")
-            if path.suffix in SUFFIXES and step_of(path) >= 0
-        ]
-        if models:
-            return max(models, key=step_of)
-    raise InputError("runs: holds no classifier; train one with sgan_mnist.py")
-
-
-def step_of(path):
-    digits = path.stem.removeprefix("c_model_")
-    return int(digits) if digits.isdecimal() else -1
+    return newest_model("classifier")
 
 
 def load_classifier(path):
@@ -95,53 +80,16 @@ def load_classifier(path):
     path = Path(path)
     config = read_config(path)
     check_input_shape(path, config)
-    check_classes(path, config)
+    check_classes(path, config, ALLOWED, "classifier")
     check_layers(path, config)
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-        # what can be built can still fail when it computes
-        model(np.zeros((1, *model.input_shape[1:]), np.float32))
-    except Exception as error:  # a broken file can fail anywhere in Keras
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path}: can't be loaded ({reason}); is the file whole?"
-        ) from error
+    model = load_checked(path)
     shape = model.output_shape
     if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] < 2:
         raise InputError(
             f"{path}: its output has shape {shape}, not (None, classes); give a "
             "c_model saved by sgan_mnist.py"
         )
-    model.jit_compile = False
     return model
-
-
-def read_config(path):
-    """Return the configuration of the model in a .keras or .h5 file, a dict."""
-    remedy = "give a c_model saved by sgan_mnist.py, .keras or .h5"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; {remedy}")
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{path}: not a .keras or .h5 file; {remedy}")
-    try:
-        check_container(path)
-        if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
-                text = file.read(LARGEST_CONFIG + 1)
-        else:
-            with h5py.File(path, "r") as file:
-                text = file.attrs["model_config"]
-        if len(text) > LARGEST_CONFIG:
-            raise ValueError("configuration of more than 1 MiB")
-        config = json.loads(text)
-        # what the optimizer was is not looked at when a model is loaded for use
-        config.pop("compile_config", None)
-        config["config"]["layers"][0]["class_name"]
-    except InputError:
-        raise
-    except Exception as error:  # a broken file can fail anywhere in its library
-        raise InputError(f"{path}: not a whole Keras model; {remedy}") from error
-    return config
 
 
 def check_input_shape(path, config):
@@ -173,33 +121,6 @@ def check_input_shape(path, config):
         f"{path}: takes inputs of shape {shape}, not images of 1 or 3 channels; give a "
         "c_model saved by sgan_mnist.py"
     )
-
-
-def check_classes(path, config):
-    """Raise InputError where the configuration names a class that is not ALLOWED."""
-    nodes = [config]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, list):
-            nodes += node
-        if not isinstance(node, dict):
-            continue
-        nodes += node.values()
-        if {"class_name", "module", "registered_name"}.isdisjoint(node):
-            continue
-        name = node.get("class_name")
-        allowed = (
-            isinstance(name, str)
-            and name in ALLOWED
-            and node.get("module") in (None, ALLOWED[name])
-            and node.get("registered_name") in (None, name)
-        )
-        if not allowed:
-            raise InputError(
-                f"{path}: holds {str(name)[:60]!r} of module "
-                f"{str(node.get('module'))[:60]!r}, which is no part of a classifier; "
-                "give a c_model saved by sgan_mnist.py"
-            )
 
 
 def check_names(path, c_model, class_names):
@@ -246,8 +167,7 @@ def write_report(c_model, X, y, out, class_names=None):
     names = class_names or list(map(str, range(n_classes)))
     probabilities = class_probabilities(c_model, X, n_classes=n_classes)
     predicted = probabilities.argmax(axis=-1)
-    confusion = np.zeros((n_classes, n_classes), int)
-    np.add.at(confusion, (y, predicted), 1)
+    confusion = count_confusions(y, predicted, n_classes)
     width = max(map(len, ("Class", *names)))
     print(f"{'Class':{width}}  Images  Right  Accuracy")
     for label, row in enumerate(confusion):
@@ -255,17 +175,7 @@ def write_report(c_model, X, y, out, class_names=None):
         accuracy = f"{100 * row[label] / row.sum():7.2f}%" if row.sum() else "      -"
         print(f"{names[label]:>{width}}  {row.sum():6}  {row[label]:5}  {accuracy}")
 
-    fig = figure.Figure(figsize=(6, 6), layout="constrained")
-    axes = fig.subplots()
-    axes.imshow(np.sqrt(confusion), cmap="Blues")
-    for (i, j), count in np.ndenumerate(confusion):
-        if count:
-            colour = "white" if i == j else "black"
-            axes.text(j, i, count, ha="center", va="center", color=colour, fontsize=8)
-    axes.set(xlabel="predicted", ylabel="true")
-    axes.set_xticks(range(n_classes), names, rotation=90 if class_names else 0)
-    axes.set_yticks(range(n_classes), names)
-    save_figure(fig, out / "confusion.png")
+    save_figure(draw_confusions(confusion, class_names), out / "confusion.png")
 
     confidence = probabilities.max(axis=-1)
     mistakes = np.flatnonzero(predicted != y)

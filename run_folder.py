@@ -186,6 +186,32 @@ def plot_history(out):
         fig.savefig(path, dpi=120)
 
 
+def count_confusions(y, predicted, n_classes):
+    """Return int (n_classes, n_classes): images by true class and by predicted one.
+
+    Images without a label, y being -1, are left out.
+    """
+    confusion = np.zeros((n_classes, n_classes), int)
+    np.add.at(confusion, (y[y >= 0], predicted[y >= 0]), 1)
+    return confusion
+
+
+def draw_confusions(confusion, class_names=None):
+    """Return a figure of what count_confusions has counted."""
+    fig = figure.Figure(figsize=(6, 6), layout="constrained")
+    axes = fig.subplots()
+    axes.imshow(np.sqrt(confusion), cmap="Blues")
+    for (i, j), count in np.ndenumerate(confusion):
+        if count:
+            colour = "white" if i == j else "black"
+            axes.text(j, i, count, ha="center", va="center", color=colour, fontsize=8)
+    axes.set(xlabel="predicted", ylabel="true")
+    names = class_names or range(len(confusion))
+    axes.set_xticks(range(len(confusion)), names, rotation=90 if class_names else 0)
+    axes.set_yticks(range(len(confusion)), names)
+    return fig
+
+
 def save_animation(out):
     """Save animation.gif: the run's sheets in the order of their steps."""
     paths = sorted(

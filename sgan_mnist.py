@@ -30,11 +30,13 @@ from helpers import (
     select_labels,
 )
 from run_folder import save_model, save_sheet
+from tensorboard_log import EventLog
 from training_run import (
     add_options,
     derive_seed,
     describe_settings,
     draw_seed,
+    keeps_log,
     load_data,
     make_run,
     open_run,
@@ -273,6 +275,7 @@ def train(
     resume=False,
     jit=False,
     n_parts=1,
+    tensorboard=False,
     class_names=None,
 ):
     """Train the four models on [X, y] and fill a run's folder; return its path.
@@ -286,7 +289,8 @@ def train(
     max_steps: end earlier. verbose: 0, 1 (one line updated in place) or 2 (a line a
     step). file_format: 'keras' or 'h5'. options: recorded in settings.json.
     resume: go on from the newest checkpoint in `out`. jit, n_parts: as in
-    define_train_steps. class_names: list of str, kept with the classifiers.
+    define_train_steps. tensorboard: keep a log for TensorBoard, tensorboard_log.py.
+    class_names: list of str, kept with the classifiers.
 
     Raises InputError for what can't be used, RunError where the run can't go on (a
     loss that is not finite, a full disk), Interrupted after Ctrl-C or SIGTERM, when
@@ -356,6 +360,9 @@ def train(
             class_names=class_names,
         )
 
+    log = None
+    if tensorboard:
+        log = EventLog(c_model, test_dataset, n_classes, class_names)
     return make_run(
         train_steps,
         state,
@@ -369,6 +376,7 @@ def train(
         max_steps=max_steps,
         verbose=verbose,
         resume=resume,
+        log=log,
     )
 
 
@@ -518,6 +526,7 @@ def run(args):
         resume=args.resume is not None,
         jit=jit,
         n_parts=n_parts,
+        tensorboard=keeps_log(args),
         class_names=data.class_names,
     )
     print(f"The run is in {out}")

@@ -36,11 +36,13 @@ from helpers import (
     select_labels,
 )
 from sgan_mnist import check_batch, summarize_performance
+from tensorboard_log import EventLog
 from training_run import (
     add_options,
     derive_seed,
     describe_settings,
     draw_seed,
+    keeps_log,
     load_data,
     make_run,
     open_run,
@@ -369,6 +371,7 @@ def train(
     jit=False,
     n_parts=1,
     without=(),
+    tensorboard=False,
     class_names=None,
 ):
     """Train the four models on [X, y] and fill a run's folder; return its path.
@@ -476,6 +479,9 @@ def train(
             class_names=class_names,
         )
 
+    log = None
+    if tensorboard:
+        log = EventLog(average_model, test_dataset, n_classes, class_names)
     return make_run(
         train_steps,
         state,
@@ -490,6 +496,7 @@ def train(
         max_steps=max_steps,
         verbose=verbose,
         resume=resume,
+        log=log,
     )
 
 
@@ -652,6 +659,7 @@ def run(args):
         jit=jit,
         n_parts=n_parts,
         without=(options["without"] or "").split("+"),
+        tensorboard=keeps_log(args),
         class_names=data.class_names,
     )
     print(f"The run is in {out}")

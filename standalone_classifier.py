@@ -76,7 +76,7 @@ def parse_arguments(argv):
     parser = OneLineParser(
         description="Train the tutorial's classifier on the labelled images alone."
     )
-    add_options(parser, "epochs", "latent_dim", "resume")
+    add_options(parser, "epochs", "latent_dim", "resume", "tensorboard")
     parser.add_argument(
         "--steps", type=int, help="steps of 50 labelled images (default: 2000)"
     )

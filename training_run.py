@@ -4,6 +4,7 @@ Both training scripts run through make_run, so that all that is said of interrup
 runs holds for both.
 """
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -42,6 +43,7 @@ from run_folder import (
     write_rows,
     writing_to,
 )
+from tensorboard_log import has_log
 
 tf = LazyModule("tensorflow")
 
@@ -119,6 +121,11 @@ def add_options(parser, *left_out, n_epochs=20):
         help="file format of the models (default: keras)",
     )
     add("resume", metavar="DIR", help="go on with the run in this folder")
+    add(
+        "tensorboard",
+        action="store_true",
+        help="keep a log for TensorBoard in the run's folder",
+    )
 
 
 def add_data_options(parser):
@@ -198,6 +205,14 @@ def open_run(args, options, name):
     if args.seed is None:
         print(f"seed={options['seed']}")
     return out
+
+
+def keeps_log(args):
+    """Tell whether the run is to keep a log for TensorBoard.
+
+    A resumed run goes on with the one that it has.
+    """
+    return args.tensorboard or bool(args.resume and has_log(Path(args.resume)))
 
 
 def verbosity(args):
@@ -325,6 +340,7 @@ def make_run(
     max_steps=None,
     verbose=2,
     resume=False,
+    log=None,
 ):
     """Make a run's steps and fill its folder, `out`; return its Path.
 
@@ -333,6 +349,7 @@ def make_run(
     of a row of accuracy.csv, called every evaluate_every steps, after each
     epoch (of epoch_steps) and after the last step. settings: see describe_settings.
     columns: those of history.csv; describe: a step's figures -> text.
+    log: a tensorboard_log.EventLog to fill, or None.
     out, max_steps, verbose, resume, errors raised: as in sgan_mnist.train.
     """
     out = Path(out)
@@ -340,7 +357,13 @@ def make_run(
     if not resume:
         new_folder(out)
     signals, progress = [], Progress(verbose, describe)
-    with locked(out), noted_signals(signals.append), progress, writing_to(out):
+    with (
+        locked(out),
+        noted_signals(signals.append),
+        progress,
+        writing_to(out),
+        log or contextlib.nullcontext(),
+    ):
         if resume:
             step, history, accuracy, seconds = resume_run(out, state, settings)
             finished = (out / "animation.gif").exists()
@@ -359,6 +382,8 @@ def make_run(
             [columns, *(history_row(i, row) for i, row in enumerate(history, 1))],
         )
         write_rows(out / "accuracy.csv", [ACCURACY, *accuracy])
+        if log:
+            log.begin(out, columns, history, accuracy)
         started = time.perf_counter() - seconds
         saved = time.perf_counter()
 
@@ -375,6 +400,8 @@ def make_run(
             history.extend(figures)
             rows = list(enumerate(figures, step + 1))
             append_rows(out / "history.csv", [history_row(i, row) for i, row in rows])
+            if log:
+                log.add_steps(rows)
             for i, row in rows:
                 progress.show(i, row)
                 check_finite(i, row, columns)
@@ -387,6 +414,8 @@ def make_run(
                 elapsed = f"{time.perf_counter() - started:.1f}"
                 accuracy.append([epoch, str(step), *accuracies, elapsed])
                 append_rows(out / "accuracy.csv", accuracy[-1:])
+                if log:
+                    log.add_evaluation(accuracy[-1])
             stopping = bool(signals) and step < last_step
             due = time.perf_counter() - saved > CHECKPOINT_SECONDS
             if evaluating or stopping or due:

@@ -17,7 +17,7 @@ from helpers import InputError, LazyModule, printable
 keras = LazyModule("keras")
 h5py = LazyModule("h5py")
 
-REMEDY = "give a c_model saved by sgan_mnist.py, .keras or .h5"
+REMEDY = "give a model saved by sgan_mnist.py, .keras or .h5"
 # a hundred times our own classifiers' files
 LARGEST_FILE = 128 << 20
 MEMBERS = {"metadata.json", "config.json", "model.weights.h5", "class_names.json"}
@@ -49,6 +49,15 @@ SETTINGS = {
     "Activation": {"activation"},
     "MaxPooling2D": {"pool_size", *CONVOLUTION},
     "GlobalAveragePooling2D": {"data_format", "keepdims"},
+    "Reshape": {"target_shape"},
+    "Conv2DTranspose": {"filters", "kernel_size", "dilation_rate"}
+    | CONVOLUTION
+    | WEIGHTS,
+    "BatchNormalization": {
+        *("axis", "momentum", "epsilon", "center", "scale", "renorm_momentum"),
+        *("beta_initializer", "gamma_initializer"),
+        *("moving_mean_initializer", "moving_variance_initializer"),
+    },
 }
 
 
@@ -205,7 +214,7 @@ def check_layers(path, config):
     """Raise InputError unless a model's layers are a chain that the file can fill.
 
     config: the configuration, a dict, whose classes are known to be harmless.
-    Only what the classifiers of this collection set may be set, and the layers may
+    Only what the models of this collection set may be set, and the layers may
     have no more weights than the file has room for.
     """
     try:
@@ -226,7 +235,7 @@ def _find_problem(config, size):
     if others or (config.get("build_config") or {}).get("input_shape") is not None:
         return f"its model sets {others or 'its input shape twice'}"
     if len(graph["output_layers"]) == 2:
-        return "has two outputs, so it is no classifier"
+        return "has two outputs, so it is neither classifier nor generator"
     layers = graph["layers"]
     if len(layers) > MOST_LAYERS:
         return f"has {len(layers)} layers, and no more than {MOST_LAYERS} are taken"
@@ -244,7 +253,7 @@ def _find_problem(config, size):
             | {"inbound_nodes", "build_config"},
         )
         if others:
-            return f"layer {name} sets {others}, which no classifier here does"
+            return f"layer {name} sets {others}, which no model here does"
         if layer["name"] != settings["name"] or not _follows(
             layer, layers[number - 1] if number else None
         ):
@@ -255,8 +264,16 @@ def _find_problem(config, size):
         if layer.get("build_config") not in (None, {"input_shape": list(shape)}):
             return f"layer {name} was built for another shape than {shape}"
         built = getattr(keras.layers, kind).from_config(settings)
-        into, shape = shape[-1], built.compute_output_shape(shape)
-        if kind in ("Conv2D", "Dense"):
+        before, shape = shape, built.compute_output_shape(shape)
+        into = before[-1]
+        if kind == "BatchNormalization":
+            n_weights += 4 * max(shape[1:])
+        elif kind == "Conv2DTranspose":
+            into *= math.prod(built.kernel_size)
+            n_weights += (into + built.use_bias) * shape[-1]
+            # each pixel is spread
+            work += into * shape[-1] * math.prod(before[1:-1])
+        elif kind in ("Conv2D", "Dense"):
             if kind == "Conv2D":
                 into = math.prod(built.kernel_size) * into / built.groups
             n_weights += (into + built.use_bias) * shape[-1]

@@ -110,7 +110,13 @@ def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path):
 
 @pytest.mark.parametrize(
     "script",
-    ["sgan_mnist.py", "load_classifier.py", "discriminators.py", "upsampling_demo.py"],
+    [
+        "sgan_mnist.py",
+        "load_classifier.py",
+        "load_generator.py",
+        "discriminators.py",
+        "upsampling_demo.py",
+    ],
 )
 def test_help_does_not_wait_for_tensorflow(script, start, tmp_path):
     for name in ("tensorflow", "keras"):

@@ -289,7 +289,10 @@ def read_csv(path):
 @pytest.fixture(scope="module")
 def short_run(small_data, tmp_path_factory):
     out = tmp_path_factory.mktemp("tuned") / "a run"
-    assert sgan_tuned.main(options_of(small_data, out, "--epochs", 1)) == 0
+    assert (
+        sgan_tuned.main(options_of(small_data, out, "--epochs", 1, "--tensorboard"))
+        == 0
+    )
     return out
 
 
@@ -306,6 +309,7 @@ def test_a_run_fills_its_folder(short_run, small_data):
     x, y = datasets.load_arrays(small_data).test
     accuracy = helpers.measure_accuracy(model, helpers.scale_images(x), y)
     assert f"{accuracy:.3f}" == rows[-1]["test_accuracy"]
+    assert any((short_run / "tensorboard").iterdir())
     assert_nothing_is_left(short_run)
 
 
