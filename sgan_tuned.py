@@ -74,7 +74,7 @@ HISTORY = (
 # the strokes as a fraction of the way to a 3x3 dilation or erosion
 ROTATION, SCALE, SHEAR, PERSPECTIVE, SHIFT = 0.21, 0.18, 0.22, 0.004, 2.4
 THICKNESS = 0.5
-# the teacher sees less changed images: so much of the above (Sohn et al. 2020, FixMatch)
+# so much of that for what the teacher sees (Sohn et al. 2020, FixMatch)
 WEAK = 0.35
 # largest weight of the consistency loss, reached after this fraction of the steps
 # (Laine and Aila 2017, section 3.1: the ramp exp(-5(1-t)^2))
