@@ -28,6 +28,7 @@ from helpers import (
     LazyModule,
     OneLineParser,
     check_labels,
+    class_probabilities,
     dated_folder,
     define_take,
     generate_latent_points,
@@ -35,7 +36,7 @@ from helpers import (
     run_script,
     select_labels,
 )
-from sgan_mnist import check_batch, summarize_performance
+from sgan_mnist import summarize_performance
 from tensorboard_log import EventLog
 from training_run import (
     add_options,
@@ -78,7 +79,7 @@ THICKNESS = 0.5
 WEAK = 0.35
 # largest weight of the consistency loss, reached after this fraction of the steps
 # (Laine and Aila 2017, section 3.1: the ramp exp(-5(1-t)^2))
-CONSISTENCY, RAMP = 5.0, 0.5
+CONSISTENCY, RAMP = 10.0, 0.5
 # of the teacher's weights, how much stays at each step (Tarvainen and Valpola 2017)
 DECAY = 0.995
 # weight of the two unsupervised losses of d
@@ -138,12 +139,19 @@ def define_generator(latent_dim, *, image_shape=(28, 28, 1)):
 
 
 def define_gan(g_model, d_model):
-    """Return the GAN: (n, latent_dim) -> d's last hidden features of the images.
+    """Return the GAN: latent points and changes of images -> d's features.
 
-    With it the generator is trained to match the features of real images.
+    Inputs: z (n, latent_dim), maps (n, 8), thickness (n,), see augment. Output: d's
+    last hidden features of the generated images so changed; with it the generator
+    is trained to match the features of real images, which are changed likewise (Zhao
+    et al. 2020, Differentiable augmentation).
     """
+    maps, thickness = keras.Input(shape=(8,)), keras.Input(shape=())
+    images = layers.Lambda(
+        lambda inputs: augment(*inputs), output_shape=g_model.output_shape[1:]
+    )([g_model.output, maps, thickness])
     features = keras.Model(d_model.inputs, d_model.get_layer("features").output)
-    return keras.Model(g_model.inputs, features(g_model.output))
+    return keras.Model([*g_model.inputs, maps, thickness], features(images))
 
 
 def draw_changes(n, seed, strength=1.0):
@@ -183,15 +191,30 @@ def augment(images, maps, thickness):
         images + amount * (dilated - images),
         images - amount * (eroded - images),
     )
-    height, width = images.shape[1:3]
+    n, height, width, channels = images.shape
     x, y = (width - 1) / 2, (height - 1) / 2
-    xx, xy, dx, yx, yy, dy, px, py = tf.unstack(maps, axis=1)
-    # the same maps with places counted from the corner
-    xx, xy, yx, yy = xx + x * px, xy + x * py, yx + y * px, yy + y * py
-    dx, dy = dx + x - xx * x - xy * y, dy + y - yx * x - yy * y
-    maps = tf.stack([xx, xy, dx, yx, yy, dy, px, py], axis=1)
-    maps /= (1 - px * x - py * y)[:, None]
-    return keras.ops.image.affine_transform(images, maps, fill_value=-1.0)
+    u, v = np.arange(width) - x, np.arange(height)[:, np.newaxis] - y
+    u, v = u.astype(np.float32), v.astype(np.float32)
+    xx, xy, dx, yx, yy, dy, px, py = tf.unstack(maps[:, :, None, None], axis=1)
+    depth = 1 + px * u + py * v
+    # places in images with a border of background, on which all that is outside falls
+    border = [[0, 0], [1, 2], [1, 2], [0, 0]]
+    x = tf.clip_by_value((xx * u + xy * v + dx) / depth + x + 1, 0, width + 1)
+    y = tf.clip_by_value((yx * u + yy * v + dy) / depth + y + 1, 0, height + 1)
+    left, top = tf.floor(x), tf.floor(y)
+    pixels = tf.pad(images, border, constant_values=-1.0)
+    pixels = tf.reshape(pixels, (n or -1, (height + 3) * (width + 3), channels))
+    corner = tf.cast(top, tf.int32) * (width + 3) + tf.cast(left, tf.int32)
+
+    def row(below):
+        at_left, at_right = (
+            tf.gather(pixels, corner + below * (width + 3) + right, batch_dims=1)
+            for right in (0, 1)
+        )
+        return at_left + (x - left)[..., None] * (at_right - at_left)
+
+    above = row(0)
+    return above + (y - top)[..., None] * (row(1) - above)
 
 
 def define_train_steps(
@@ -216,14 +239,14 @@ def define_train_steps(
 
     average_model: as c_model, whose running average it becomes. optimizers: d's, g's.
     dataset, supervised, jit, n_parts, first, n: as in sgan_mnist.py; n_batch images
-    are unlabelled, half as many labelled, a sixth as many generated.
+    are unlabelled, a quarter as many labelled, and a quarter generated.
     n_steps: variable, int64, the steps of the whole run, which the schedule spans.
     without: INGREDIENTS to leave out.
     Returns float32 (n, 6): each step's class loss and accuracy on labelled images,
     consistency loss, d loss on real and on generated images, g loss.
     Every random number follows from seed and the step's number.
     """
-    n_labelled, n_generated = n_batch // 2, n_batch // 6
+    n_labelled = n_generated = n_batch // 4
     d_optimizer, g_optimizer = optimizers
     y_sup = tf.constant(supervised[1])
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
@@ -243,7 +266,7 @@ def define_train_steps(
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *outputs)
 
     def draw(step):
-        seeds = [tf.stack([seed, 8 * step + i]) for i in range(8)]
+        seeds = [tf.stack([seed, 9 * step + i]) for i in range(9)]
         labelled = tf.random.stateless_uniform(
             (n_labelled,), seeds[0], 0, len(supervised[0]), tf.int32
         )
@@ -256,18 +279,19 @@ def define_train_steps(
             X_labelled = augment(X_labelled, *draw_changes(n_labelled, seeds[2]))
             X_teacher = augment(X_real, *draw_changes(n_batch, seeds[3], WEAK))
             X_real = augment(X_real, *draw_changes(n_batch, seeds[4]))
-        return (
-            X_labelled,
-            tf.gather(y_sup, labelled),
-            X_real,
-            X_teacher,
-            tf.random.stateless_normal((n_generated, latent_dim), seeds[5]),
-            tf.random.stateless_normal((n_generated, latent_dim), seeds[6]),
+        strength = 0.0 if "augmentation" in without else 1.0
+        fake, gan = (
+            (
+                tf.random.stateless_normal((n_generated, latent_dim), seeds[i]),
+                *draw_changes(n_generated, seeds[i + 1], strength),
+            )
+            for i in (5, 7)
         )
+        return X_labelled, tf.gather(y_sup, labelled), X_real, X_teacher, fake, gan
 
     # XLA has other normal numbers: batches are drawn outside it, the same for both
     @tf.function(jit_compile=jit)
-    def train_step(step, X_labelled, y, X_real, X_teacher, z_fake, z_gan):
+    def train_step(step, X_labelled, y, X_real, X_teacher, fake, gan):
         for i, dropout in enumerate(dropouts):
             number = n_parts * (len(dropouts) * step + i)
             dropout.seed_generator.state.assign(tf.stack([dropout_seed, number]))
@@ -282,7 +306,8 @@ def define_train_steps(
         p_teacher = in_parts(average_model, X_teacher, False)
         batch, sizes = [X_labelled, X_real], [n_labelled, n_batch]
         if "generator" not in without:
-            batch.append(g_model(z_fake, training=True))
+            z, *changes = fake
+            batch.append(augment(g_model(z, training=True), *changes))
             sizes.append(n_generated)
         with tf.GradientTape() as tape:
             logits, features = in_parts(network, tf.concat(batch, 0), True)
@@ -310,14 +335,16 @@ def define_train_steps(
             scaled = d_optimizer.scale_loss(loss)
         d_gradients = tape.gradient(scaled, d_weights)
 
-        # (4) Update g alone: minimise the squared distance of mean features
+        # (4) Update g alone: minimise the squared distance of mean features, as a
+        # fraction of the real ones' square, since d may scale its features
         g_loss = tf.zeros(())
         if "generator" not in without:
             real = tf.cast(features[n_labelled : n_labelled + n_batch], tf.float32)
+            real = tf.reduce_mean(real, 0)
             with tf.GradientTape() as tape:
-                fake = tf.cast(gan_model(z_gan, training=True), tf.float32)
-                difference = tf.reduce_mean(fake, 0) - tf.reduce_mean(real, 0)
-                g_loss = tf.reduce_sum(difference**2)
+                generated = tf.cast(gan_model(gan, training=True), tf.float32)
+                difference = tf.reduce_mean(generated, 0) - real
+                g_loss = tf.reduce_sum(difference**2) / tf.reduce_sum(real**2)
                 scaled = g_optimizer.scale_loss(g_loss)
             g_optimizer.apply(tape.gradient(scaled, g_weights), g_weights)
         d_optimizer.apply(d_gradients, d_weights)
@@ -439,7 +466,7 @@ def train(
     steps_in_all.assign(n_steps)
     print(
         f"n_epochs={n_steps / bat_per_epo:.4g}, n_batch={n_batch}, "
-        f"1/2={n_batch // 2}, b/e={bat_per_epo}, steps={n_steps}"
+        f"1/4={n_batch // 4}, b/e={bat_per_epo}, steps={n_steps}"
     )
     settings = describe_settings(
         options,
@@ -520,9 +547,9 @@ def fit_to_budget(
     for variable, value in zip(state, before, strict=True):
         variable.assign(value)
     X = dataset[0]
-    measure_accuracy(average_model, X[:500], 0)
+    class_probabilities(average_model, X[:500])
     first = time.perf_counter()
-    measure_accuracy(average_model, X[:2000], 0)
+    class_probabilities(average_model, X[:2000])
     per_image = (time.perf_counter() - first) / len(X[:2000])
     if test_dataset is not None:
         per_step += per_image * len(test_dataset[0]) / evaluate_every
@@ -588,8 +615,8 @@ def parse_arguments(argv):
     add(
         "--batch",
         type=int,
-        help="unlabelled images a step; half as many are labelled and a sixth as "
-        "many generated (default: 100)",
+        help="unlabelled images a step; a quarter as many are labelled, and a quarter "
+        "generated (default: 100)",
     )
     add(
         "--budget",
@@ -604,6 +631,19 @@ def parse_arguments(argv):
         help=f"leave ingredients out, of {', '.join(INGREDIENTS)} (default: none)",
     )
     return parser.parse_args(argv)
+
+
+def check_batch(n_batch, n_images):
+    """Raise InputError for a batch without quarters or larger than the data."""
+    if n_batch < 8 or n_batch % 4:
+        raise InputError(
+            f"batch {n_batch}: a quarter as many are labelled, and as many generated; "
+            "give a multiple of 4 from 8 on"
+        )
+    if n_batch > n_images:
+        raise InputError(
+            f"batch {n_batch}: there are {n_images} images; give a smaller batch"
+        )
 
 
 def check_budget(minutes):
@@ -622,11 +662,6 @@ def run(args):
     data = load_data(args, options)
     X, y = data.train
     check_batch(options["batch"], len(X))
-    if options["batch"] < 12:
-        raise InputError(
-            f"batch {options['batch']}: a sixth of it is generated, and that must be "
-            "several images; give 12 or more"
-        )
     check_labels(y, options["labels"], data.n_classes, data.class_names)
     out = open_run(args, options, "sgan_tuned")
 

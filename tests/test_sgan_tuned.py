@@ -68,7 +68,7 @@ def test_the_models():
     assert d_model.output_shape == (None, 1) and c_model.output_shape == (None, 10)
     assert list(map(id, d_model.weights)) == list(map(id, c_model.weights))
     assert g_model.output_shape == (None, 28, 28, 1)
-    assert gan_model.input_shape == (None, 100)
+    assert gan_model.input_shape == [(None, 100), (None, 8), (None,)]
     assert gan_model.output_shape == (None, 128)
     x = np.random.default_rng(0).uniform(-1, 1, (3, 28, 28, 1)).astype("float32")
     p = c_model.predict_on_batch(x)
@@ -149,27 +149,30 @@ def test_drawn_changes_reach_their_bounds_and_stay_within():
 
 def reference_step(game, dataset, step, n_batch):
     """The step written plainly, with Keras's own losses and one model at a time."""
-    seeds = [tf.constant([7, 8 * step + i]) for i in range(8)]
+    seeds = [tf.constant([7, 9 * step + i]) for i in range(9)]
     X_sup, y_sup = (helpers.scale_images(game.supervised[0]), game.supervised[1])
-    n_labelled, n_generated = n_batch // 2, n_batch // 6
+    n_labelled = n_generated = n_batch // 4
 
     def draw(seed, n, size):
         return tf.random.stateless_uniform((n,), seed, 0, size, tf.int32).numpy()
 
-    def augmented(X, seed):
-        return sgan_tuned.augment(X, *sgan_tuned.draw_changes(len(X), seed))
+    def augmented(X, seed, strength=1.0):
+        changes = sgan_tuned.draw_changes(len(X), seed, strength)
+        return sgan_tuned.augment(X, *changes)
 
     labelled = draw(seeds[0], n_labelled, len(X_sup))
     unlabelled = draw(seeds[1], n_batch, len(dataset[0]))
     X_real = helpers.scale_images(dataset[0][unlabelled])
     X_labelled, y = augmented(X_sup[labelled], seeds[2]), y_sup[labelled]
-    p_teacher = game.average(augmented(X_real, seeds[3]), training=False)
+    p_teacher = game.average(
+        augmented(X_real, seeds[3], sgan_tuned.WEAK), training=False
+    )
     X_student = augmented(X_real, seeds[4])
     z_fake, z_gan = (
         tf.random.stateless_normal((n_generated, LATENT_DIM), seed)
-        for seed in seeds[5:7]
+        for seed in seeds[5::2]
     )
-    X_fake = game.g(z_fake, training=True)
+    X_fake = augmented(game.g(z_fake, training=True), seeds[6])
     binary = keras.losses.BinaryCrossentropy()
     ramp = np.exp(-5 * (1 - min(1, step / 10 / sgan_tuned.RAMP)) ** 2)
     with tf.GradientTape() as tape:
@@ -184,10 +187,10 @@ def reference_step(game, dataset, step, n_batch):
     gradients = tape.gradient(loss, game.c.trainable_variables)
     trunk = keras.Model(game.d.inputs, game.d.get_layer("features").output)
     with tf.GradientTape() as tape:
-        fake = trunk(game.g(z_gan, training=True), training=True)
-        real = trunk(X_student, training=True)
-        difference = tf.reduce_mean(fake, 0) - tf.reduce_mean(real, 0)
-        g_loss = tf.reduce_sum(difference**2)
+        fake = trunk(augmented(game.g(z_gan, training=True), seeds[8]), training=True)
+        real = tf.reduce_mean(trunk(X_student, training=True), 0)
+        difference = tf.reduce_mean(fake, 0) - real
+        g_loss = tf.reduce_sum(difference**2) / tf.reduce_sum(real**2)
     g_gradients = tape.gradient(g_loss, game.g.trainable_variables)
     game.optimizers[0].apply(gradients, game.c.trainable_variables)
     game.optimizers[1].apply(g_gradients, game.g.trainable_variables)
@@ -392,8 +395,9 @@ def test_fitting_to_a_budget_leaves_no_trace(dataset):
         (["--budget", "nan"], "--budget nan: must be more than 0"),
         (["--budget", "1", "--epochs", "2"], "leave out --epochs"),
         (["--labels", "15"], "15 labels: can't be shared out evenly"),
-        (["--batch", "7"], "batch 7: half of it is labelled"),
-        (["--batch", "6"], "batch 6: a sixth of it is generated"),
+        (["--batch", "14"], "batch 14: a quarter as many are labelled"),
+        (["--batch", "4"], "give a multiple of 4 from 8 on"),
+        (["--batch", "400"], "there are 200 images; give a smaller batch"),
     ],
 )
 def test_bad_options(options, message, small_data, tmp_path, capsys):
