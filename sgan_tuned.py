@@ -82,8 +82,8 @@ WEAK = 0.35
 CONSISTENCY, RAMP = 10.0, 0.5
 # of the teacher's weights, how much stays at each step (Tarvainen and Valpola 2017)
 DECAY = 0.995
-# weight of the two unsupervised losses of d
-ADVERSARIAL = 0.1
+# weight of d's two unsupervised losses, and of the tutorial's loss in that of g
+ADVERSARIAL, G_ADVERSARIAL = 0.5, 0.1
 RATE, G_RATE = 3e-3, 1e-3
 DROPOUT = 0.4
 INGREDIENTS = ("generator", "consistency", "augmentation", "averaging", "schedule")
@@ -139,19 +139,49 @@ def define_generator(latent_dim, *, image_shape=(28, 28, 1)):
 
 
 def define_gan(g_model, d_model):
-    """Return the GAN: latent points and changes of images -> d's features.
+    """Return the GAN: latent points and changes of images -> d's logits and features.
 
-    Inputs: z (n, latent_dim), maps (n, 8), thickness (n,), see augment. Output: d's
-    last hidden features of the generated images so changed; with it the generator
-    is trained to match the features of real images, which are changed likewise (Zhao
-    et al. 2020, Differentiable augmentation).
+    Inputs: z (n, latent_dim), maps (n, 8), thickness (n,), see augment. Outputs:
+    logits (n, n_classes) and last hidden features of the generated images so changed;
+    the real images are changed likewise (Zhao et al. 2020, Differentiable
+    augmentation), or g would have to learn the changes.
     """
     maps, thickness = keras.Input(shape=(8,)), keras.Input(shape=())
     images = layers.Lambda(
         lambda inputs: augment(*inputs), output_shape=g_model.output_shape[1:]
     )([g_model.output, maps, thickness])
-    features = keras.Model(d_model.inputs, d_model.get_layer("features").output)
-    return keras.Model([*g_model.inputs, maps, thickness], features(images))
+    return keras.Model(
+        [*g_model.inputs, maps, thickness], define_network(d_model)(images)
+    )
+
+
+def define_network(d_model):
+    """Return d and c in one pass: images -> logits (n, n_classes), features (n, k)."""
+    outputs = [d_model.get_layer(name).output for name in ("logits", "features")]
+    return keras.Model(d_model.inputs, outputs)
+
+
+def energy_distance(generated, real):
+    """Return the energy distance of two samples, in real ones' mean distances.
+
+    generated: float32 (m, k), real: (n, k). It compares the mean distances between and
+    within the samples (Székely and Rizzo 2013; as a GAN's loss: Bellemare et al.
+    2017), and is 0 on average where both are of one distribution. Equal means are not
+    enough: g can't answer with one image for all.
+    """
+
+    def distances(a, b):
+        squares = tf.reduce_sum(a**2, 1)[:, None] + tf.reduce_sum(b**2, 1)
+        squares -= 2 * tf.matmul(a, b, transpose_b=True)
+        # the slope of the root is infinite at 0
+        return tf.sqrt(tf.maximum(squares, 0) + 1e-6)
+
+    def within(a):
+        n = a.shape[0]
+        return tf.reduce_sum(distances(a, a)) / (n * (n - 1))
+
+    between = 2 * tf.reduce_mean(distances(generated, real))
+    return (between - within(generated)) / within(real) - 1
 
 
 def draw_changes(n, seed, strength=1.0):
@@ -251,9 +281,7 @@ def define_train_steps(
     y_sup = tf.constant(supervised[1])
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
     dropouts = [layer for layer in d_model.layers if isinstance(layer, layers.Dropout)]
-    # one pass gives both answers and the features
-    outputs = [d_model.get_layer(name).output for name in ("logits", "features")]
-    network = keras.Model(d_model.inputs, outputs)
+    network = define_network(d_model)
     d_weights, g_weights = network.trainable_variables, g_model.trainable_variables
     d_optimizer.build(d_weights)
     g_optimizer.build(g_weights)
@@ -335,16 +363,16 @@ def define_train_steps(
             scaled = d_optimizer.scale_loss(loss)
         d_gradients = tape.gradient(scaled, d_weights)
 
-        # (4) Update g alone: minimise the squared distance of mean features, as a
-        # fraction of the real ones' square, since d may scale its features
+        # (4) Update g alone: the features of its images shall be distributed as those
+        # of real ones, and d shall take them for real
         g_loss = tf.zeros(())
         if "generator" not in without:
             real = tf.cast(features[n_labelled : n_labelled + n_batch], tf.float32)
-            real = tf.reduce_mean(real, 0)
             with tf.GradientTape() as tape:
-                generated = tf.cast(gan_model(gan, training=True), tf.float32)
-                difference = tf.reduce_mean(generated, 0) - real
-                g_loss = tf.reduce_sum(difference**2) / tf.reduce_sum(real**2)
+                logits, generated = gan_model(gan, training=True)
+                g_loss = energy_distance(tf.cast(generated, tf.float32), real)
+                z_generated = tf.reduce_logsumexp(logits, axis=1)
+                g_loss += G_ADVERSARIAL * tf.reduce_mean(tf.nn.softplus(-z_generated))
                 scaled = g_optimizer.scale_loss(g_loss)
             g_optimizer.apply(tape.gradient(scaled, g_weights), g_weights)
         d_optimizer.apply(d_gradients, d_weights)

@@ -1,4 +1,5 @@
 import csv
+import itertools
 import json
 
 import keras
@@ -69,7 +70,7 @@ def test_the_models():
     assert list(map(id, d_model.weights)) == list(map(id, c_model.weights))
     assert g_model.output_shape == (None, 28, 28, 1)
     assert gan_model.input_shape == [(None, 100), (None, 8), (None,)]
-    assert gan_model.output_shape == (None, 128)
+    assert gan_model.output_shape == [(None, 10), (None, 128)]
     x = np.random.default_rng(0).uniform(-1, 1, (3, 28, 28, 1)).astype("float32")
     p = c_model.predict_on_batch(x)
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
@@ -144,6 +145,31 @@ def test_drawn_changes_reach_their_bounds_and_stay_within():
     np.testing.assert_array_equal(maps, again)
 
 
+# ---------------------------------------------------------------- the generator's loss
+
+
+def test_the_energy_distance():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(7, 3)), rng.normal(1, 2, size=(5, 3))
+
+    def mean_distance(a, b, pairs):
+        return np.mean([np.linalg.norm(a[i] - b[j]) for i, j in pairs])
+
+    between = mean_distance(a, b, itertools.product(range(7), range(5)))
+    within = [
+        mean_distance(x, x, itertools.permutations(range(len(x)), 2)) for x in (a, b)
+    ]
+    expected = (2 * between - within[0]) / within[1] - 1
+    a, b = a.astype("float32"), b.astype("float32")
+    distance = sgan_tuned.energy_distance(tf.constant(a), tf.constant(b))
+    assert float(distance) == pytest.approx(expected, abs=2e-3)
+    one, two = (rng.normal(size=(500, 3)).astype("float32") for _ in range(2))
+    assert abs(float(sgan_tuned.energy_distance(one, two))) < 0.02
+    # all at the other sample's mean
+    same = np.repeat(two.mean(axis=0, keepdims=True), 500, axis=0)
+    assert float(sgan_tuned.energy_distance(same, two)) > 0.2
+
+
 # ---------------------------------------------------------------- one step
 
 
@@ -186,11 +212,12 @@ def reference_step(game, dataset, step, n_batch):
         loss += sgan_tuned.ADVERSARIAL * (d_real + d_fake) / 2
     gradients = tape.gradient(loss, game.c.trainable_variables)
     trunk = keras.Model(game.d.inputs, game.d.get_layer("features").output)
+    real = trunk(X_student, training=True)
     with tf.GradientTape() as tape:
-        fake = trunk(augmented(game.g(z_gan, training=True), seeds[8]), training=True)
-        real = tf.reduce_mean(trunk(X_student, training=True), 0)
-        difference = tf.reduce_mean(fake, 0) - real
-        g_loss = tf.reduce_sum(difference**2) / tf.reduce_sum(real**2)
+        X_gan = augmented(game.g(z_gan, training=True), seeds[8])
+        g_loss = sgan_tuned.energy_distance(trunk(X_gan, training=True), real)
+        answer = game.d(X_gan, training=True)
+        g_loss += sgan_tuned.G_ADVERSARIAL * binary(tf.ones_like(answer), answer)
     g_gradients = tape.gradient(g_loss, game.g.trainable_variables)
     game.optimizers[0].apply(gradients, game.c.trainable_variables)
     game.optimizers[1].apply(g_gradients, game.g.trainable_variables)
