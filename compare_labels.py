@@ -162,6 +162,12 @@ def check_arguments(args):
             f"{args.data}: has no test images, whose error is compared; add some"
         )
     y, names = data.train[1], data.class_names
+    n_given = np.count_nonzero(y >= 0)
+    if max(args.labels) > n_given:
+        raise InputError(
+            f"--labels {max(args.labels)}: only {n_given} images have a label; ask for "
+            "no more"
+        )
     if any([check_labels(y, n, data.n_classes, names) for n in args.labels]):
         warn_of_labels(y, names)
     return seeds

@@ -100,18 +100,12 @@ def define_discriminator(in_shape=(28, 28, 1), n_classes=10):
     in_image = keras.Input(shape=in_shape)
     fe = in_image
     # 28x28 -> 14x14 -> 7x7 for MNIST
-    for n_maps, size, stride in ((32, 5, 2), (64, 3, 1), (64, 3, 2), (128, 3, 1)):
-        if n_maps == 128:
-            fe = layers.Dropout(DROPOUT)(fe)
-        fe = layers.Conv2D(
-            n_maps,
-            (size, size),
-            strides=(stride, stride),
-            padding="same",
-            kernel_initializer="he_normal",
-        )(fe)
-        fe = layers.LeakyReLU(negative_slope=0.1)(fe)
-    fe = layers.GlobalAveragePooling2D(name="features")(fe)
+    fe = _convolve(fe, 32, 5, 2)
+    fe = _convolve(fe, 64, 3, 1)
+    fe = _convolve(fe, 64, 3, 2, name="features")
+    fe = layers.Dropout(DROPOUT)(fe)
+    fe = _convolve(fe, 128, 3, 1)
+    fe = layers.GlobalAveragePooling2D()(fe)
     fe = layers.Dropout(DROPOUT)(fe)
     logits = layers.Dense(n_classes, dtype="float32", name="logits")(fe)
     c_out_layer = layers.Activation("softmax", dtype="float32")(logits)
@@ -119,6 +113,17 @@ def define_discriminator(in_shape=(28, 28, 1), n_classes=10):
     d_out_layer = discriminators.CustomActivation(dtype="float32")(logits)
     d_model = keras.Model(in_image, d_out_layer)
     return d_model, c_model
+
+
+def _convolve(fe, n_maps, size, stride, name=None):
+    fe = layers.Conv2D(
+        n_maps,
+        (size, size),
+        strides=(stride, stride),
+        padding="same",
+        kernel_initializer="he_normal",
+    )(fe)
+    return layers.LeakyReLU(negative_slope=0.1, name=name)(fe)
 
 
 def define_generator(latent_dim, *, image_shape=(28, 28, 1)):
@@ -142,7 +147,7 @@ def define_gan(g_model, d_model):
     """Return the GAN: latent points and changes of images -> d's logits and features.
 
     Inputs: z (n, latent_dim), maps (n, 8), thickness (n,), see augment. Outputs:
-    logits (n, n_classes) and last hidden features of the generated images so changed;
+    logits (n, n_classes) and features (n, k) of the generated images so changed;
     the real images are changed likewise (Zhao et al. 2020, Differentiable
     augmentation), or g would have to learn the changes.
     """
@@ -156,8 +161,12 @@ def define_gan(g_model, d_model):
 
 
 def define_network(d_model):
-    """Return d and c in one pass: images -> logits (n, n_classes), features (n, k)."""
-    outputs = [d_model.get_layer(name).output for name in ("logits", "features")]
+    """Return d and c in one pass: images -> logits (n, n_classes), features (n, k).
+
+    The features are those maps that still know what is where in the image.
+    """
+    maps = d_model.get_layer("features").output
+    outputs = [d_model.get_layer("logits").output, layers.Flatten()(maps)]
     return keras.Model(d_model.inputs, outputs)
 
 

@@ -168,7 +168,7 @@ def test_other_settings_are_refused(comparison, small_data, capsys):
         (["--methods", "magic"], "--methods magic: give standalone, sgan, tuned, or"),
         (["--methods", "tuned-without-luck"], "with a NAME of generator, consistency"),
         (["--labels", "25"], "25 labels: can't be shared out evenly"),
-        (["--labels", "100000"], "100000 labels: that takes 10000 images of class"),
+        (["--labels", "100000"], "--labels 100000: only 60000 images have a label"),
         (["--budget", "nan"], "--budget nan: must be more than 0"),
         (["--budget", "5", "--epochs", "2"], "--budget and --epochs: give one"),
         (["--cluster", "tcp://x:1", "--jobs", "2"], "--cluster and --jobs: give one"),

@@ -70,7 +70,7 @@ def test_the_models():
     assert list(map(id, d_model.weights)) == list(map(id, c_model.weights))
     assert g_model.output_shape == (None, 28, 28, 1)
     assert gan_model.input_shape == [(None, 100), (None, 8), (None,)]
-    assert gan_model.output_shape == [(None, 10), (None, 128)]
+    assert gan_model.output_shape == [(None, 10), (None, 7 * 7 * 64)]
     x = np.random.default_rng(0).uniform(-1, 1, (3, 28, 28, 1)).astype("float32")
     p = c_model.predict_on_batch(x)
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
@@ -211,7 +211,8 @@ def reference_step(game, dataset, step, n_batch):
         loss = c_loss + sgan_tuned.CONSISTENCY * ramp * consistency
         loss += sgan_tuned.ADVERSARIAL * (d_real + d_fake) / 2
     gradients = tape.gradient(loss, game.c.trainable_variables)
-    trunk = keras.Model(game.d.inputs, game.d.get_layer("features").output)
+    maps = game.d.get_layer("features").output
+    trunk = keras.Model(game.d.inputs, keras.layers.Flatten()(maps))
     real = trunk(X_student, training=True)
     with tf.GradientTape() as tape:
         X_gan = augmented(game.g(z_gan, training=True), seeds[8])
