@@ -9,6 +9,7 @@ import faulthandler
 import io
 import json
 import os
+import re
 import shutil
 import struct
 import zipfile
@@ -168,10 +169,12 @@ def save_without_images(name):
 
 
 def find_kernel(file):
-    for name in ("model_weights/dense/dense/kernel", "layers/dense/vars/0"):
-        if name in file:
-            return name
-    raise LookupError(list(file))
+    # Keras numbers a layer's name by those made before
+    names = []
+    file.visit(names.append)
+    kernels = re.compile(r"model_weights/dense\w*/dense\w*/kernel|layers/dense/vars/0")
+    (name,) = filter(kernels.fullmatch, names)
+    return name
 
 
 # ------------------------------------------------------------ changes of HDF5 files
