@@ -79,13 +79,13 @@ THICKNESS = 0.5
 WEAK = 0.35
 # largest weight of the consistency loss, reached after this fraction of the steps
 # (Laine and Aila 2017, section 3.1: the ramp exp(-5(1-t)^2))
-CONSISTENCY, RAMP = 10.0, 0.5
+CONSISTENCY, RAMP = 5.0, 0.5
 # of the teacher's weights, how much stays at each step (Tarvainen and Valpola 2017)
 DECAY = 0.995
 # weight of d's two unsupervised losses, and of the tutorial's loss in that of g
 ADVERSARIAL, G_ADVERSARIAL = 0.5, 0.1
 RATE, G_RATE = 3e-3, 1e-3
-DROPOUT = 0.4
+DROPOUT = 0.3
 INGREDIENTS = ("generator", "consistency", "augmentation", "averaging", "schedule")
 EVALUATIONS_PER_EPOCH = 3
 
@@ -99,13 +99,16 @@ def define_discriminator(in_shape=(28, 28, 1), n_classes=10):
     """
     in_image = keras.Input(shape=in_shape)
     fe = in_image
-    # 28x28 -> 14x14 -> 7x7 for MNIST
+    # 28x28 -> 14x14 -> 7x7 -> 3x3 for MNIST
     fe = _convolve(fe, 32, 5, 2)
     fe = _convolve(fe, 64, 3, 1)
     fe = _convolve(fe, 64, 3, 2, name="features")
-    fe = layers.Dropout(DROPOUT)(fe)
     fe = _convolve(fe, 128, 3, 1)
-    fe = layers.GlobalAveragePooling2D()(fe)
+    fe = layers.MaxPooling2D()(fe)
+    fe = layers.Flatten()(fe)
+    fe = layers.Dropout(DROPOUT)(fe)
+    fe = layers.Dense(128, kernel_initializer="he_normal")(fe)
+    fe = layers.LeakyReLU(negative_slope=0.1)(fe)
     fe = layers.Dropout(DROPOUT)(fe)
     logits = layers.Dense(n_classes, dtype="float32", name="logits")(fe)
     c_out_layer = layers.Activation("softmax", dtype="float32")(logits)
@@ -278,14 +281,14 @@ def define_train_steps(
 
     average_model: as c_model, whose running average it becomes. optimizers: d's, g's.
     dataset, supervised, jit, n_parts, first, n: as in sgan_mnist.py; n_batch images
-    are unlabelled, a quarter as many labelled, and a quarter generated.
+    are unlabelled, half as many labelled, a quarter as many generated.
     n_steps: variable, int64, the steps of the whole run, which the schedule spans.
     without: INGREDIENTS to leave out.
     Returns float32 (n, 6): each step's class loss and accuracy on labelled images,
     consistency loss, d loss on real and on generated images, g loss.
     Every random number follows from seed and the step's number.
     """
-    n_labelled = n_generated = n_batch // 4
+    n_labelled, n_generated = n_batch // 2, n_batch // 4
     d_optimizer, g_optimizer = optimizers
     y_sup = tf.constant(supervised[1])
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
@@ -503,7 +506,7 @@ def train(
     steps_in_all.assign(n_steps)
     print(
         f"n_epochs={n_steps / bat_per_epo:.4g}, n_batch={n_batch}, "
-        f"1/4={n_batch // 4}, b/e={bat_per_epo}, steps={n_steps}"
+        f"1/2={n_batch // 2}, b/e={bat_per_epo}, steps={n_steps}"
     )
     settings = describe_settings(
         options,
@@ -652,8 +655,8 @@ def parse_arguments(argv):
     add(
         "--batch",
         type=int,
-        help="unlabelled images a step; a quarter as many are labelled, and a quarter "
-        "generated (default: 100)",
+        help="unlabelled images a step; half as many are labelled and a quarter as "
+        "many generated (default: 100)",
     )
     add(
         "--budget",
@@ -674,7 +677,7 @@ def check_batch(n_batch, n_images):
     """Raise InputError for a batch without quarters or larger than the data."""
     if n_batch < 8 or n_batch % 4:
         raise InputError(
-            f"batch {n_batch}: a quarter as many are labelled, and as many generated; "
+            f"batch {n_batch}: half as many are labelled, a quarter as many generated; "
             "give a multiple of 4 from 8 on"
         )
     if n_batch > n_images:

@@ -177,7 +177,7 @@ def reference_step(game, dataset, step, n_batch):
     """The step written plainly, with Keras's own losses and one model at a time."""
     seeds = [tf.constant([7, 9 * step + i]) for i in range(9)]
     X_sup, y_sup = (helpers.scale_images(game.supervised[0]), game.supervised[1])
-    n_labelled = n_generated = n_batch // 4
+    n_labelled, n_generated = n_batch // 2, n_batch // 4
 
     def draw(seed, n, size):
         return tf.random.stateless_uniform((n,), seed, 0, size, tf.int32).numpy()
@@ -423,7 +423,7 @@ def test_fitting_to_a_budget_leaves_no_trace(dataset):
         (["--budget", "nan"], "--budget nan: must be more than 0"),
         (["--budget", "1", "--epochs", "2"], "leave out --epochs"),
         (["--labels", "15"], "15 labels: can't be shared out evenly"),
-        (["--batch", "14"], "batch 14: a quarter as many are labelled"),
+        (["--batch", "14"], "batch 14: half as many are labelled"),
         (["--batch", "4"], "give a multiple of 4 from 8 on"),
         (["--batch", "400"], "there are 200 images; give a smaller batch"),
     ],
