@@ -178,8 +178,7 @@ def energy_distance(generated, real):
 
     generated: float32 (m, k), real: (n, k). It compares the mean distances between and
     within the samples (Székely and Rizzo 2013; as a GAN's loss: Bellemare et al.
-    2017), and is 0 on average where both are of one distribution. Equal means are not
-    enough: g can't answer with one image for all.
+    2017), and is 0 on average where both are of one distribution, not only of one mean.
     """
 
     def distances(a, b):
