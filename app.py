@@ -30,9 +30,9 @@ from load_generator import (
     generate,
     load_generator,
     load_named_classifier,
-    to_pixels,
 )
 from model_files import newest_in, newest_model
+from run_folder import to_pixels
 
 gr = LazyModule("gradio")
 middleware = LazyModule("starlette.middleware")

@@ -55,7 +55,6 @@ ALLOWED = {
     "Dense": "keras.layers",
     "Activation": "keras.layers",
     "MaxPooling2D": "keras.layers",
-    "GlobalAveragePooling2D": "keras.layers",
     "GlorotUniform": "keras.initializers",
     "HeNormal": "keras.initializers",
     "Zeros": "keras.initializers",

@@ -27,11 +27,16 @@ from helpers import (
     new_folder,
     printable,
     run_script,
-    write_atomically,
 )
 from load_classifier import check_names, load_classifier
 from model_files import check_classes, load_checked, newest_model, read_config
-from run_folder import read_class_names, save_sheet, write_rows
+from run_folder import (
+    read_class_names,
+    save_frames,
+    save_sheet,
+    to_pixels,
+    write_rows,
+)
 from training_run import check_options, draw_seed
 from untrusted import check_layers
 
@@ -173,25 +178,11 @@ def walk_between(points, n_frames):
     return np.float32(from_a * a + from_b * b)
 
 
-def to_pixels(images):
-    """Images (n, h, w, c) in [-1, 1] -> uint8 (n, h, w) grey reversed, or (..., 3)."""
-    if images.shape[-1] == 1:
-        images = -images[..., 0]
-    return np.rint(127.5 + 127.5 * images).astype(np.uint8)
-
-
 def save_walk(images, path):
     """Save images (n, h, w, c) in [-1, 1] as an animation that never ends."""
     frames = [Image.fromarray(pixels) for pixels in to_pixels(images)]
     frames = [frame.resize((6 * frame.width, 6 * frame.height)) for frame in frames]
-    with write_atomically(path) as temporary:
-        frames[0].save(
-            temporary,
-            save_all=True,
-            append_images=frames[1:],
-            duration=FRAME_MS,
-            loop=0,
-        )
+    save_frames(frames, path, FRAME_MS)
 
 
 def judge(c_model, class_names, images, path):

@@ -87,19 +87,25 @@ def history_row(step, figures):
     return (step, *(f"{value:.9g}" for value in figures))
 
 
+def to_pixels(images):
+    """Images (n, h, w, c) in [-1, 1] -> uint8 (n, h, w) grey reversed, or (..., 3)."""
+    if images.shape[-1] == 1:
+        images = -images[..., 0]
+    return np.rint(127.5 + 127.5 * images).astype(np.uint8)
+
+
 def save_sheet(images, path):
     """Save images (n, h, w, c) in [-1, 1] as a square sheet, grey reversed.
 
     c: 1 or 3, colours, which are not reversed.
     """
-    n, height, width, channels = images.shape
+    pixels = to_pixels(images)
+    n, height, width, *colours = pixels.shape
     side = int(np.ceil(np.sqrt(n)))
-    cells = np.ones((side * side, height, width, channels), np.float32)
-    cells[:n] = -images if channels == 1 else images
-    cells = cells.reshape(side, side, height, width, channels)
-    cells = cells.transpose(0, 2, 1, 3, 4).reshape(side * height, side * width, -1)
-    pixels = np.rint(127.5 + 127.5 * cells).astype(np.uint8)
-    sheet = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    cells = np.full((side * side, height, width, *colours), 255, np.uint8)
+    cells[:n] = pixels
+    cells = cells.reshape(side, side, height, width, *colours).swapaxes(1, 2)
+    sheet = Image.fromarray(cells.reshape(side * height, side * width, *colours))
     with write_atomically(path) as temporary:
         sheet.resize((2 * sheet.width, 2 * sheet.height)).save(temporary)
 
@@ -221,9 +227,18 @@ def save_animation(out):
     for path in paths:
         with Image.open(path) as sheet:
             frames.append(sheet.copy())
-    with write_atomically(out / "animation.gif") as path:
+    save_frames(frames, out / "animation.gif", 500)
+
+
+def save_frames(frames, path, duration):
+    """Save Pillow images as an animation that never ends; duration: ms of each."""
+    with write_atomically(path) as temporary:
         frames[0].save(
-            path, save_all=True, append_images=frames[1:], duration=500, loop=0
+            temporary,
+            save_all=True,
+            append_images=frames[1:],
+            duration=duration,
+            loop=0,
         )
 
 

@@ -36,7 +36,7 @@ from helpers import (
     run_script,
     select_labels,
 )
-from sgan_mnist import summarize_performance
+from sgan_mnist import check_batch, summarize_performance
 from tensorboard_log import EventLog
 from training_run import (
     add_options,
@@ -448,6 +448,7 @@ def train(
     saved is the running average.
     """
     X, y = dataset
+    check_quarters(n_batch)
     check_batch(n_batch, len(X))
     bat_per_epo = len(X) // n_batch
     n_steps = bat_per_epo * n_epochs
@@ -672,16 +673,12 @@ def parse_arguments(argv):
     return parser.parse_args(argv)
 
 
-def check_batch(n_batch, n_images):
-    """Raise InputError for a batch without quarters or larger than the data."""
+def check_quarters(n_batch):
+    """Raise InputError for a batch without quarters of several images."""
     if n_batch < 8 or n_batch % 4:
         raise InputError(
             f"batch {n_batch}: half as many are labelled, a quarter as many generated; "
             "give a multiple of 4 from 8 on"
-        )
-    if n_batch > n_images:
-        raise InputError(
-            f"batch {n_batch}: there are {n_images} images; give a smaller batch"
         )
 
 
@@ -700,6 +697,7 @@ def run(args):
         raise InputError("--budget sets the epochs; leave out --epochs")
     data = load_data(args, options)
     X, y = data.train
+    check_quarters(options["batch"])
     check_batch(options["batch"], len(X))
     check_labels(y, options["labels"], data.n_classes, data.class_names)
     out = open_run(args, options, "sgan_tuned")

@@ -48,7 +48,6 @@ SETTINGS = {
     "Dense": {"units", *WEIGHTS},
     "Activation": {"activation"},
     "MaxPooling2D": {"pool_size", *CONVOLUTION},
-    "GlobalAveragePooling2D": {"data_format", "keepdims"},
     "Reshape": {"target_shape"},
     "Conv2DTranspose": {"filters", "kernel_size", "dilation_rate"}
     | CONVOLUTION
