@@ -83,7 +83,7 @@ CONSISTENCY, RAMP = 5.0, 0.5
 # of the teacher's weights, how much stays at each step (Tarvainen and Valpola 2017)
 DECAY = 0.995
 # weight of d's two unsupervised losses, and of the tutorial's loss in that of g
-ADVERSARIAL, G_ADVERSARIAL = 0.5, 0.1
+ADVERSARIAL, G_ADVERSARIAL = 1.0, 0.1
 RATE, G_RATE = 3e-3, 1e-3
 DROPOUT = 0.3
 INGREDIENTS = ("generator", "consistency", "augmentation", "averaging", "schedule")
@@ -280,14 +280,15 @@ def define_train_steps(
 
     average_model: as c_model, whose running average it becomes. optimizers: d's, g's.
     dataset, supervised, jit, n_parts, first, n: as in sgan_mnist.py; n_batch images
-    are unlabelled, half as many labelled, a quarter as many generated.
+    are unlabelled, half as many labelled, a quarter as many generated; g's images
+    are compared with real ones pixel by pixel on twice as many of each.
     n_steps: variable, int64, the steps of the whole run, which the schedule spans.
     without: INGREDIENTS to leave out.
     Returns float32 (n, 6): each step's class loss and accuracy on labelled images,
     consistency loss, d loss on real and on generated images, g loss.
     Every random number follows from seed and the step's number.
     """
-    n_labelled, n_generated = n_batch // 2, n_batch // 4
+    n_labelled, n_generated, n_compared = n_batch // 2, n_batch // 4, 2 * n_batch
     d_optimizer, g_optimizer = optimizers
     y_sup = tf.constant(supervised[1])
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
@@ -304,8 +305,11 @@ def define_train_steps(
         outputs = [network(part, training=training) for part in parts]
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *outputs)
 
+    def flat(images):
+        return tf.reshape(images, (images.shape[0], -1))
+
     def draw(step):
-        seeds = [tf.stack([seed, 9 * step + i]) for i in range(9)]
+        seeds = [tf.stack([seed, 11 * step + i]) for i in range(11)]
         labelled = tf.random.stateless_uniform(
             (n_labelled,), seeds[0], 0, len(supervised[0]), tf.int32
         )
@@ -326,11 +330,17 @@ def define_train_steps(
             )
             for i in (5, 7)
         )
-        return X_labelled, tf.gather(y_sup, labelled), X_real, X_teacher, fake, gan
+        z = tf.random.stateless_normal((n_compared, latent_dim), seeds[9])
+        compared = tf.random.stateless_uniform(
+            (n_compared,), seeds[10], 0, len(dataset[0]), tf.int32
+        )
+        y_labelled = tf.gather(y_sup, labelled)
+        compared = z, take_real(compared)
+        return X_labelled, y_labelled, X_real, X_teacher, fake, gan, compared
 
     # XLA has other normal numbers: batches are drawn outside it, the same for both
     @tf.function(jit_compile=jit)
-    def train_step(step, X_labelled, y, X_real, X_teacher, fake, gan):
+    def train_step(step, X_labelled, y, X_real, X_teacher, fake, gan, compared):
         for i, dropout in enumerate(dropouts):
             number = n_parts * (len(dropouts) * step + i)
             dropout.seed_generator.state.assign(tf.stack([dropout_seed, number]))
@@ -374,14 +384,19 @@ def define_train_steps(
             scaled = d_optimizer.scale_loss(loss)
         d_gradients = tape.gradient(scaled, d_weights)
 
-        # (4) Update g alone: the features of its images shall be distributed as those
-        # of real ones, and d shall take them for real
+        # (4) Update g alone: its images and their features shall be distributed as
+        # real ones, and d shall take them for real
         g_loss = tf.zeros(())
         if "generator" not in without:
             real = tf.cast(features[n_labelled : n_labelled + n_batch], tf.float32)
+            z, X_compared = compared
             with tf.GradientTape() as tape:
                 logits, generated = gan_model(gan, training=True)
                 g_loss = energy_distance(tf.cast(generated, tf.float32), real)
+                # the features alone let g draw one shape for all latent points
+                g_loss += energy_distance(
+                    flat(g_model(z, training=True)), flat(X_compared)
+                )
                 z_generated = tf.reduce_logsumexp(logits, axis=1)
                 g_loss += G_ADVERSARIAL * tf.reduce_mean(tf.nn.softplus(-z_generated))
                 scaled = g_optimizer.scale_loss(g_loss)
