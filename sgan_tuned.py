@@ -79,11 +79,13 @@ THICKNESS = 0.5
 WEAK = 0.35
 # largest weight of the consistency loss, reached after this fraction of the steps
 # (Laine and Aila 2017, section 3.1: the ramp exp(-5(1-t)^2))
-CONSISTENCY, RAMP = 5.0, 0.5
+CONSISTENCY, RAMP = 5.0, 1.0
 # of the teacher's weights, how much stays at each step (Tarvainen and Valpola 2017)
 DECAY = 0.995
 # weight of d's two unsupervised losses, and of the tutorial's loss in that of g
 ADVERSARIAL, G_ADVERSARIAL = 1.0, 0.1
+# weight of the squares by which g's pixels, before tanh, exceed this size
+SATURATION, LARGEST = 0.02, 2.5
 RATE, G_RATE = 3e-3, 1e-3
 DROPOUT = 0.3
 INGREDIENTS = ("generator", "consistency", "augmentation", "averaging", "schedule")
@@ -141,7 +143,8 @@ def define_generator(latent_dim, *, image_shape=(28, 28, 1)):
         gen = layers.Dense(500)(gen)
         gen = layers.BatchNormalization(scale=False)(gen)
         gen = layers.Activation("softplus")(gen)
-    gen = layers.Dense(int(np.prod(image_shape)), activation="tanh")(gen)
+    gen = layers.Dense(int(np.prod(image_shape)), name="pixels")(gen)
+    gen = layers.Activation("tanh")(gen)
     out_layer = layers.Reshape(image_shape, dtype="float32")(gen)
     return keras.Model(in_lat, out_layer)
 
@@ -294,6 +297,8 @@ def define_train_steps(
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
     dropouts = [layer for layer in d_model.layers if isinstance(layer, layers.Dropout)]
     network = define_network(d_model)
+    outputs = [g_model.output, g_model.get_layer("pixels").output]
+    drawing = keras.Model(g_model.inputs, outputs)
     d_weights, g_weights = network.trainable_variables, g_model.trainable_variables
     d_optimizer.build(d_weights)
     g_optimizer.build(g_weights)
@@ -394,9 +399,11 @@ def define_train_steps(
                 logits, generated = gan_model(gan, training=True)
                 g_loss = energy_distance(tf.cast(generated, tf.float32), real)
                 # the features alone let g draw one shape for all latent points
-                g_loss += energy_distance(
-                    flat(g_model(z, training=True)), flat(X_compared)
-                )
+                images, pixels = drawing(z, training=True)
+                g_loss += energy_distance(flat(images), flat(X_compared))
+                # where tanh is flat a pixel can't be unlearnt, and d knows g by it
+                excess = tf.nn.relu(tf.abs(tf.cast(pixels, tf.float32)) - LARGEST)
+                g_loss += SATURATION * tf.reduce_mean(excess**2)
                 z_generated = tf.reduce_logsumexp(logits, axis=1)
                 g_loss += G_ADVERSARIAL * tf.reduce_mean(tf.nn.softplus(-z_generated))
                 scaled = g_optimizer.scale_loss(g_loss)
