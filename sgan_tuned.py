@@ -75,11 +75,13 @@ HISTORY = (
 # the strokes as a fraction of the way to a 3x3 dilation or erosion
 ROTATION, SCALE, SHEAR, PERSPECTIVE, SHIFT = 0.21, 0.18, 0.22, 0.004, 2.4
 THICKNESS = 0.5
+# share of the images with a line drawn or erased, and half its largest length, pixels
+LINES, HALF_LENGTH = 0.5, 6.0
 # so much of that for what the teacher sees (Sohn et al. 2020, FixMatch)
 WEAK = 0.35
 # largest weight of the consistency loss, reached after this fraction of the steps
 # (Laine and Aila 2017, section 3.1: the ramp exp(-5(1-t)^2))
-CONSISTENCY, RAMP = 5.0, 1.0
+CONSISTENCY, RAMP = 5.0, 0.5
 # of the teacher's weights, how much stays at each step (Tarvainen and Valpola 2017)
 DECAY = 0.995
 # weight of d's two unsupervised losses, and of the tutorial's loss in that of g
@@ -88,7 +90,14 @@ ADVERSARIAL, G_ADVERSARIAL = 1.0, 0.1
 SATURATION, LARGEST = 0.02, 2.5
 RATE, G_RATE = 3e-3, 1e-3
 DROPOUT = 0.3
-INGREDIENTS = ("generator", "consistency", "augmentation", "averaging", "schedule")
+INGREDIENTS = (
+    "generator",
+    "consistency",
+    "augmentation",
+    "lines",
+    "averaging",
+    "schedule",
+)
 EVALUATIONS_PER_EPOCH = 3
 
 
@@ -152,18 +161,16 @@ def define_generator(latent_dim, *, image_shape=(28, 28, 1)):
 def define_gan(g_model, d_model):
     """Return the GAN: latent points and changes of images -> d's logits and features.
 
-    Inputs: z (n, latent_dim), maps (n, 8), thickness (n,), see augment. Outputs:
-    logits (n, n_classes) and features (n, k) of the generated images so changed;
-    the real images are changed likewise (Zhao et al. 2020, Differentiable
+    Inputs: z (n, latent_dim), maps (n, 8), thickness (n,), lines (n, 6), see augment.
+    Outputs: logits (n, n_classes) and features (n, k) of the generated images so
+    changed; the real images are changed likewise (Zhao et al. 2020, Differentiable
     augmentation), or g would have to learn the changes.
     """
-    maps, thickness = keras.Input(shape=(8,)), keras.Input(shape=())
+    changes = [keras.Input(shape=shape) for shape in ((8,), (), (6,))]
     images = layers.Lambda(
         lambda inputs: augment(*inputs), output_shape=g_model.output_shape[1:]
-    )([g_model.output, maps, thickness])
-    return keras.Model(
-        [*g_model.inputs, maps, thickness], define_network(d_model)(images)
-    )
+    )([g_model.output, *changes])
+    return keras.Model([*g_model.inputs, *changes], define_network(d_model)(images))
 
 
 def define_network(d_model):
@@ -198,34 +205,42 @@ def energy_distance(generated, real):
     return (between - within(generated)) / within(real) - 1
 
 
-def draw_changes(n, seed, strength=1.0):
+def draw_changes(n, seed, strength=1.0, lines=LINES):
     """Draw n changes of an image for augment.
 
-    seed: int32 (2,). strength: a fraction of the largest changes.
-    Returns maps, float32 (n, 8), and thickness, float32 (n,).
+    seed: int32 (2,). strength: a fraction of the largest changes. lines: the share of
+    images that get a line.
+    Returns maps, float32 (n, 8), thickness, (n,), and lines, (n, 6).
     """
     largest = np.array(
         [ROTATION, SCALE, SCALE, SHEAR, SHIFT, SHIFT]
         + [PERSPECTIVE, PERSPECTIVE, THICKNESS],
         np.float32,
     )
-    drawn = tf.random.stateless_uniform((9, n), seed, -strength, strength)
-    drawn *= largest[:, None]
-    rotation, scale_x, scale_y, shear, dx, dy, px, py, thickness = tf.unstack(drawn)
+    drawn = tf.random.stateless_uniform((15, n), seed, -1.0, 1.0)
+    changes = strength * largest[:, None] * drawn[:9]
+    rotation, scale_x, scale_y, shear, dx, dy, px, py, thickness = tf.unstack(changes)
     cosine, sine = tf.cos(rotation), tf.sin(rotation)
     xx, xy = cosine * (1 + scale_x), shear - sine * (1 + scale_y)
     yx, yy = sine * (1 + scale_x), cosine * (1 + scale_y)
-    return tf.stack([xx, xy, dx, yx, yy, dy, px, py], axis=1), thickness
+    maps = tf.stack([xx, xy, dx, yx, yy, dy, px, py], axis=1)
+    present, ink, across, down, direction, length = tf.unstack(drawn[9:])
+    ink = tf.where(abs(present) < lines, tf.sign(ink), 0.0)
+    angle, half = np.pi * direction, 1 + (HALF_LENGTH - 1) * abs(length)
+    lines = [ink, 2 / 3 * across, 2 / 3 * down, tf.cos(angle), tf.sin(angle), half]
+    return maps, thickness, tf.stack(lines, axis=1)
 
 
-def augment(images, maps, thickness):
-    """Return the images with thicker or thinner strokes and another geometry.
+def augment(images, maps, thickness, lines):
+    """Return the images with other strokes and another geometry.
 
     images: float32 (n, h, w, c) in [-1, 1]. maps: (n, 8), rows of (xx, xy, dx, yx, yy,
     dy, px, py): with (u, v) a pixel's place from the image's centre, its value is that
     at (xx u + xy v + dx, yx u + yy v + dy) / (1 + px u + py v), bilinear; what comes
     from outside is -1, the background. thickness: (n,) in [-1, 1], from a 3x3 erosion
-    to a 3x3 dilation.
+    to a 3x3 dilation. lines: (n, 6), rows of (ink, x, y, cosine, sine, half length): a
+    line of 3 pixels' width is drawn for ink 1, erased for -1, neither for 0, around
+    (x, y), a place from -1 to 1, in that direction; the half length is in pixels.
     """
     amount = thickness[:, None, None, None]
     dilated = tf.nn.max_pool2d(images, 3, 1, "SAME")
@@ -239,6 +254,12 @@ def augment(images, maps, thickness):
     x, y = (width - 1) / 2, (height - 1) / 2
     u, v = np.arange(width) - x, np.arange(height)[:, np.newaxis] - y
     u, v = u.astype(np.float32), v.astype(np.float32)
+    ink, across, down, cosine, sine, half = tf.unstack(lines[:, :, None, None], axis=1)
+    from_x, from_y = u - x * across, v - y * down
+    along = tf.maximum(abs(from_x * cosine + from_y * sine) - half, 0)
+    distance = tf.sqrt((from_y * cosine - from_x * sine) ** 2 + along**2)
+    covered = (abs(ink) * tf.clip_by_value(2 - distance, 0, 1))[..., None]
+    images += covered * (ink[..., None] - images)
     xx, xy, dx, yx, yy, dy, px, py = tf.unstack(maps[:, :, None, None], axis=1)
     depth = 1 + px * u + py * v
     # places in images with a border of background, on which all that is outside falls
@@ -323,15 +344,17 @@ def define_train_steps(
         )
         X_labelled, X_real = take_labelled(labelled), take_real(unlabelled)
         X_teacher = X_real
+        full = 1.0, 0.0 if "lines" in without else LINES
+        if "augmentation" in without:
+            full = 0.0, 0.0
         if "augmentation" not in without:
-            X_labelled = augment(X_labelled, *draw_changes(n_labelled, seeds[2]))
-            X_teacher = augment(X_real, *draw_changes(n_batch, seeds[3], WEAK))
-            X_real = augment(X_real, *draw_changes(n_batch, seeds[4]))
-        strength = 0.0 if "augmentation" in without else 1.0
+            X_labelled = augment(X_labelled, *draw_changes(n_labelled, seeds[2], *full))
+            X_teacher = augment(X_real, *draw_changes(n_batch, seeds[3], WEAK, 0.0))
+            X_real = augment(X_real, *draw_changes(n_batch, seeds[4], *full))
         fake, gan = (
             (
                 tf.random.stateless_normal((n_generated, latent_dim), seeds[i]),
-                *draw_changes(n_generated, seeds[i + 1], strength),
+                *draw_changes(n_generated, seeds[i + 1], *full),
             )
             for i in (5, 7)
         )

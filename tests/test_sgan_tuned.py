@@ -69,7 +69,7 @@ def test_the_models():
     assert d_model.output_shape == (None, 1) and c_model.output_shape == (None, 10)
     assert list(map(id, d_model.weights)) == list(map(id, c_model.weights))
     assert g_model.output_shape == (None, 28, 28, 1)
-    assert gan_model.input_shape == [(None, 100), (None, 8), (None,)]
+    assert gan_model.input_shape == [(None, 100), (None, 8), (None,), (None, 6)]
     assert gan_model.output_shape == [(None, 10), (None, 7 * 7 * 64)]
     x = np.random.default_rng(0).uniform(-1, 1, (3, 28, 28, 1)).astype("float32")
     p = c_model.predict_on_batch(x)
@@ -81,9 +81,10 @@ def test_the_models():
 # ---------------------------------------------------------------- augmentation
 
 
-def change(X, *maps, thickness=0.0):
+def change(X, *maps, thickness=0.0, line=(0, 0, 0, 1, 0, 1)):
     maps = tf.constant([[*maps, *(0,) * (8 - len(maps))]], tf.float32)
-    return np.array(sgan_tuned.augment(X, maps, tf.constant([thickness])))
+    line = tf.constant([line], tf.float32)
+    return np.array(sgan_tuned.augment(X, maps, tf.constant([thickness]), line))
 
 
 def test_changes_of_an_image(mnist):
@@ -122,8 +123,25 @@ def test_thickness(mnist):
     np.testing.assert_allclose(half, (X + thick) / 2, atol=1e-6)
 
 
+@pytest.mark.parametrize("ink", [-1, 0, 1])
+def test_a_line(ink):
+    """Upright, 6 pixels to the right of the centre, from 2 above to 2 below it."""
+    X = np.full((1, 28, 28, 1), 0.25, "float32")
+    line = (ink, 6 / 13.5, 0, 0, 1, 2)
+    drawn = change(X, 1, 0, 0, 0, 1, 0, line=line)[0, ..., 0]
+    expected = X[0, ..., 0].copy()
+    rows, columns = np.mgrid[:28, :28] - 13.5
+    beyond = np.maximum(np.abs(rows) - 2, 0)
+    covered = np.clip(2 - np.hypot(columns - 6, beyond), 0, 1)
+    if ink:
+        expected += covered * (ink - expected)
+        assert (drawn[12:16, 19:21] == ink).all()
+    np.testing.assert_allclose(drawn, expected, atol=1e-6)
+    assert np.count_nonzero(drawn != 0.25) == (np.count_nonzero(covered) if ink else 0)
+
+
 def test_drawn_changes_reach_their_bounds_and_stay_within():
-    maps, thickness = sgan_tuned.draw_changes(5000, tf.constant([1, 2]))
+    maps, thickness, lines = sgan_tuned.draw_changes(5000, tf.constant([1, 2]))
     xx, xy, dx, yx, yy, dy, px, py = np.array(maps).T
     rotation = np.arctan2(yx, xx)
     scale_y = yy / np.cos(rotation)
@@ -141,8 +159,20 @@ def test_drawn_changes_reach_their_bounds_and_stay_within():
         assert drawn.max() == pytest.approx(largest, rel=0.01)
         assert drawn.min() == pytest.approx(-largest, rel=0.01)
         assert abs(drawn.mean()) < 0.05 * largest
-    again, _ = sgan_tuned.draw_changes(5000, tf.constant([1, 2]))
+    again, *_ = sgan_tuned.draw_changes(5000, tf.constant([1, 2]))
     np.testing.assert_array_equal(maps, again)
+    ink, x, y, cosine, sine, half = np.array(lines).T
+    for sign in (-1, 1):
+        share = np.mean(ink == sign)
+        assert share == pytest.approx(sgan_tuned.LINES / 2, abs=0.02)
+    for place in (x, y):
+        assert place.max() == pytest.approx(2 / 3, rel=0.01)
+        assert place.min() == pytest.approx(-2 / 3, rel=0.01)
+    np.testing.assert_allclose(cosine**2 + sine**2, 1, atol=1e-5)
+    assert half.min() == pytest.approx(1, abs=0.01)
+    assert half.max() == pytest.approx(sgan_tuned.HALF_LENGTH, abs=0.01)
+    *_, lines = sgan_tuned.draw_changes(500, tf.constant([1, 2]), 1.0, 0.0)
+    assert not np.array(lines)[:, 0].any()
 
 
 # ---------------------------------------------------------------- the generator's loss
@@ -182,8 +212,8 @@ def reference_step(game, dataset, step, n_batch):
     def draw(seed, n, size):
         return tf.random.stateless_uniform((n,), seed, 0, size, tf.int32).numpy()
 
-    def augmented(X, seed, strength=1.0):
-        changes = sgan_tuned.draw_changes(len(X), seed, strength)
+    def augmented(X, seed, *strength):
+        changes = sgan_tuned.draw_changes(len(X), seed, *strength)
         return sgan_tuned.augment(X, *changes)
 
     labelled = draw(seeds[0], n_labelled, len(X_sup))
@@ -191,7 +221,7 @@ def reference_step(game, dataset, step, n_batch):
     X_real = helpers.scale_images(dataset[0][unlabelled])
     X_labelled, y = augmented(X_sup[labelled], seeds[2]), y_sup[labelled]
     p_teacher = game.average(
-        augmented(X_real, seeds[3], sgan_tuned.WEAK), training=False
+        augmented(X_real, seeds[3], sgan_tuned.WEAK, 0.0), training=False
     )
     X_student = augmented(X_real, seeds[4])
     z_fake, z_gan = (
@@ -287,6 +317,15 @@ def test_without_the_generator(dataset):
     (figures,) = game.step()
     assert not any(moved(before, game.g.weights))
     assert figures[3:].tolist() == [0, 0, 0] and figures[2] > 0
+
+
+def test_without_lines_no_image_gets_one(dataset, monkeypatch):
+    (without,) = Game(dataset, without=("lines", "schedule")).step()
+    (usual,) = Game(dataset).step()
+    monkeypatch.setattr(sgan_tuned, "LINES", 0.0)
+    (none,) = Game(dataset).step()
+    np.testing.assert_array_equal(without, none)
+    assert not np.allclose(usual, none)
 
 
 def test_without_augmentation_and_averaging_the_teacher_is_the_student(dataset):
