@@ -76,7 +76,7 @@ HISTORY = (
 ROTATION, SCALE, SHEAR, PERSPECTIVE, SHIFT = 0.21, 0.18, 0.22, 0.004, 2.4
 THICKNESS = 0.5
 # share of the images with a line drawn or erased, and half its largest length, pixels
-LINES, HALF_LENGTH = 0.5, 6.0
+LINES, HALF_LENGTH = 0.25, 6.0
 # so much of that for what the teacher sees (Sohn et al. 2020, FixMatch)
 WEAK = 0.35
 # largest weight of the consistency loss, reached after this fraction of the steps
