@@ -167,8 +167,11 @@ def define_gan(g_model, d_model):
     augmentation), or g would have to learn the changes.
     """
     changes = [keras.Input(shape=shape) for shape in ((8,), (), (6,))]
+    # places in an image need more than half precision
     images = layers.Lambda(
-        lambda inputs: augment(*inputs), output_shape=g_model.output_shape[1:]
+        lambda inputs: augment(*inputs),
+        output_shape=g_model.output_shape[1:],
+        dtype="float32",
     )([g_model.output, *changes])
     return keras.Model([*g_model.inputs, *changes], define_network(d_model)(images))
 
@@ -344,10 +347,9 @@ def define_train_steps(
         )
         X_labelled, X_real = take_labelled(labelled), take_real(unlabelled)
         X_teacher = X_real
-        full = 1.0, 0.0 if "lines" in without else LINES
-        if "augmentation" in without:
-            full = 0.0, 0.0
+        full = 0.0, 0.0
         if "augmentation" not in without:
+            full = 1.0, 0.0 if "lines" in without else LINES
             X_labelled = augment(X_labelled, *draw_changes(n_labelled, seeds[2], *full))
             X_teacher = augment(X_real, *draw_changes(n_batch, seeds[3], WEAK, 0.0))
             X_real = augment(X_real, *draw_changes(n_batch, seeds[4], *full))

@@ -78,6 +78,26 @@ def test_the_models():
     assert np.abs(images).max() <= 1
 
 
+def test_generated_images_are_changed_in_full_precision(monkeypatch):
+    types, augment = [], sgan_tuned.augment
+
+    def watch(*inputs):
+        types.extend(x.dtype for x in inputs)
+        return augment(*inputs)
+
+    monkeypatch.setattr(sgan_tuned, "augment", watch)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        d_model, _ = sgan_tuned.define_discriminator()
+        gan = sgan_tuned.define_gan(sgan_tuned.define_generator(4), d_model)
+        changes = sgan_tuned.draw_changes(2, tf.constant([1, 2]))
+        gan([tf.zeros((2, 4)), *changes])
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert set(types) == {tf.float32}
+
+
 # ---------------------------------------------------------------- augmentation
 
 
