@@ -572,9 +572,13 @@ def run(args):
         with engine(args) as jobs, Status(out, grid, rows, jobs):
             save_shared(out, shared)
             task = define_task(str(ROOT))
+            parent = None if args.cluster else os.getpid()
             results = joblib.Parallel(
                 return_as="generator_unordered", batch_size=1, pre_dispatch="all"
-            )(joblib.delayed(task)(out, *one, shared, threads) for one in missing)
+            )(
+                joblib.delayed(task)(parent, out, *one, shared, threads)
+                for one in missing
+            )
             for row in results:
                 if isinstance(row, str):
                     failures.append(row)
@@ -606,8 +610,14 @@ def define_task(root):
     return task
 
 
-def attempt(*arguments):
-    """Return make_one_run's row, or what went wrong as text: the others go on."""
+def attempt(parent, *arguments):
+    """Return make_one_run's row, or what went wrong as text: the others go on.
+
+    parent: the process id of the comparison, None if it may be on another machine.
+    """
+    # a worker may outlive a comparison that was killed, with runs still waiting
+    if parent not in (None, os.getpid(), os.getppid()):
+        return f"{run_name(*arguments[1:4])}: the comparison has ended"
     try:
         return make_one_run(*arguments)
     except (RunError, OSError, ValueError, LookupError) as error:

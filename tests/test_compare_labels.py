@@ -218,6 +218,17 @@ def test_a_failed_run_is_named_and_the_others_go_on(
     assert [row["seed"] for row in read_csv(out / "runs.csv")] == ["2"]
 
 
+def test_no_run_is_begun_once_the_comparison_has_ended(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    shared = dict.fromkeys(compare_labels.SHARED)
+    text = compare_labels.attempt(
+        ended.pid, tmp_path / "out", "standalone", 20, 1, shared, 1
+    )
+    assert text == "standalone-20-1: the comparison has ended"
+    assert not list(tmp_path.iterdir())
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
