@@ -259,10 +259,15 @@ def reference_step(game, dataset, step, n_batch):
         c_loss = keras.losses.SparseCategoricalCrossentropy()(y, p)
         student = game.c(X_student, training=True)
         consistency = tf.reduce_mean(tf.reduce_sum((student - p_teacher) ** 2, 1))
+        shares = tf.reduce_mean(student, axis=0)
         d_real = binary(tf.ones((n_batch, 1)), game.d(X_student, training=True))
         d_fake = binary(tf.zeros((n_generated, 1)), game.d(X_fake, training=True))
         loss = c_loss + sgan_tuned.CONSISTENCY * ramp * consistency
         loss += sgan_tuned.ADVERSARIAL * (d_real + d_fake) / 2
+        # equal shares cost log(10)
+        loss += sgan_tuned.BALANCE * keras.losses.CategoricalCrossentropy()(
+            tf.fill((1, 10), 0.1), shares[None]
+        )
     gradients = tape.gradient(loss, game.c.trainable_variables)
     maps = game.d.get_layer("features").output
     trunk = keras.Model(game.d.inputs, keras.layers.Flatten()(maps))
@@ -365,6 +370,19 @@ def test_consistency_moves_the_classifier_unless_left_out(dataset):
         game.step(9)
         ends.append(values(game.c.weights))
     assert any(moved(ends[0], ends[1]))
+
+
+def test_balance_makes_the_shares_of_the_classes_more_equal(dataset):
+    X = helpers.scale_images(dataset[0][:100])
+    largest = []
+    for more in ((), ("balance",)):
+        game = Game(dataset, without=("generator", "consistency", "schedule", *more))
+        # the untrained network answers with one class more than half of the time
+        assert np.mean(game.c(X), axis=0).max() > 0.5
+        game.step(n=5)
+        largest.append(np.mean(game.c(X), axis=0).max())
+    balanced, unbalanced = largest
+    assert balanced < unbalanced - 0.1
 
 
 def test_a_step_depends_on_seed_and_number_only(dataset):
