@@ -82,8 +82,8 @@ WEAK = 0.35
 # largest weight of the consistency loss, reached after this fraction of the steps
 # (Laine and Aila 2017, section 3.1: the ramp exp(-5(1-t)^2))
 CONSISTENCY, RAMP = 5.0, 0.5
-# weight of the loss that keeps the classes' shares of a batch's answers equal
-# (Arazo et al. 2020, section 3.1)
+# weight, at first, of the loss that keeps the classes' shares of a batch's answers
+# equal (Arazo et al. 2020, section 3.1); it falls to 0 as consistency's rises
 BALANCE = 1.0
 # of the teacher's weights, how much stays at each step (Tarvainen and Valpola 2017)
 DECAY = 0.995
@@ -408,7 +408,8 @@ def define_train_steps(
             if "balance" not in without:
                 # images far from the labelled ones of their class else fall to another
                 shares = tf.reduce_mean(tf.nn.softmax(logits_real), axis=0)
-                loss -= BALANCE * tf.reduce_mean(tf.math.log(shares + 1e-7))
+                balance = -tf.reduce_mean(tf.math.log(shares + 1e-7))
+                loss += BALANCE * (1 - ramp) * balance
             d_loss_real = d_loss_fake = tf.zeros(())
             if "generator" not in without:
                 # with Z = logsumexp(logits): -log D(x) and -log(1 - D(G(z)))

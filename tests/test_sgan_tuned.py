@@ -265,7 +265,8 @@ def reference_step(game, dataset, step, n_batch):
         loss = c_loss + sgan_tuned.CONSISTENCY * ramp * consistency
         loss += sgan_tuned.ADVERSARIAL * (d_real + d_fake) / 2
         # equal shares cost log(10)
-        loss += sgan_tuned.BALANCE * keras.losses.CategoricalCrossentropy()(
+        balance = sgan_tuned.BALANCE * (1 - ramp)
+        loss += balance * keras.losses.CategoricalCrossentropy()(
             tf.fill((1, 10), 0.1), shares[None]
         )
     gradients = tape.gradient(loss, game.c.trainable_variables)
@@ -379,6 +380,8 @@ def test_balance_makes_the_shares_of_the_classes_more_equal(dataset):
         game = Game(dataset, without=("generator", "consistency", "schedule", *more))
         # the untrained network answers with one class more than half of the time
         assert np.mean(game.c(X), axis=0).max() > 0.5
+        # the first steps of many
+        game.n_steps.assign(1000)
         game.step(n=5)
         largest.append(np.mean(game.c(X), axis=0).max())
     balanced, unbalanced = largest
