@@ -10,8 +10,8 @@ The functions are those of sgan_mnist.py in the same order, but for those that a
 same, which are imported: `diff sgan_mnist.py sgan_tuned.py` shows what changes. Still
 one network is classifier and discriminator, its two answers stacked on the same
 logits. New are: augmented images; a running average of the classifier, the teacher,
-whose answers on unlabelled images the classifier learns to repeat; a generator that
-matches features; and a schedule.
+whose answers on unlabelled images the classifier learns to repeat; at first, equal
+shares of the classes; a generator that matches features; and a schedule.
 """
 
 import argparse

@@ -79,7 +79,7 @@ def print_budgets(rows):
         )
 
 
-def plot_error_by_minutes(curves, tutorial, path):
+def plot_error_by_minutes(curves, tutorial, standalone, path):
     fig = Figure(figsize=(7, 4), layout="constrained")
     axes = fig.subplots()
     lines = {"tutorial's SGAN": [{**row, "seed": "1"} for row in tutorial]}
@@ -94,6 +94,10 @@ def plot_error_by_minutes(curves, tutorial, path):
             ]
             axes.plot(*zip(*points, strict=True), color=f"C{i}", lw=1, label=name)
             name = None
+    points = [
+        (float(row["seconds"]) / 60, float(row["test_error"])) for row in standalone
+    ]
+    axes.plot(*zip(*points, strict=True), "k.", label="stand-alone classifier")
     axes.axhline(100 - 95.92, color="grey", ls=":", label="the tutorial's best")
     axes.set(xlabel="minutes", ylabel="test error, %", xscale="log", yscale="log")
     axes.grid(alpha=0.3, which="both")
@@ -113,7 +117,12 @@ def main():
     budgets = RESULTS / "tuned_budgets"
     print_budgets(read_rows(budgets / "runs.csv"))
     curves = read_rows(budgets / "curves.csv")
-    plot_error_by_minutes(curves, rows, budgets / "error_by_minutes.png")
+    standalone = [
+        row
+        for row in read_rows(RESULTS / "comparison" / "runs.csv")
+        if (row["method"], row["labels"]) == ("standalone", "100")
+    ]
+    plot_error_by_minutes(curves, rows, standalone, budgets / "error_by_minutes.png")
 
 
 if __name__ == "__main__":
