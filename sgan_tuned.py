@@ -400,14 +400,14 @@ def define_train_steps(
                 tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits_labelled)
             )
             # squared distance of the student's answers from the teacher's
-            errors = tf.nn.softmax(logits_real) - p_teacher
-            consistency = tf.reduce_mean(tf.reduce_sum(errors**2, axis=1))
+            p_real = tf.nn.softmax(logits_real)
+            consistency = tf.reduce_mean(tf.reduce_sum((p_real - p_teacher) ** 2, 1))
             loss = c_loss
             if "consistency" not in without:
                 loss += CONSISTENCY * ramp * consistency
             if "balance" not in without:
                 # images far from the labelled ones of their class else fall to another
-                shares = tf.reduce_mean(tf.nn.softmax(logits_real), axis=0)
+                shares = tf.reduce_mean(p_real, axis=0)
                 balance = -tf.reduce_mean(tf.math.log(shares + 1e-7))
                 loss += BALANCE * (1 - ramp) * balance
             d_loss_real = d_loss_fake = tf.zeros(())
