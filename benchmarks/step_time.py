@@ -12,6 +12,7 @@ import contextlib
 import functools
 import importlib.util
 import json
+import os
 import random
 import sys
 import time
@@ -54,6 +55,7 @@ torch_step = LazyModule("torch_step")
 VARIANTS = {
     "loop": ("tutorial's loop, corrected", "float32_product"),
     "float32": ("sgan_mnist.py, float32", "float32_product"),
+    "no_onednn": ("sgan_mnist.py, float32, without oneDNN", "float32_product"),
     "mixed_bfloat16": ("sgan_mnist.py, mixed_bfloat16", "bfloat16_product"),
     "pytorch": ("PyTorch, float32", "float32_product"),
 }
@@ -73,6 +75,10 @@ def define_step(variant, n_batch, size):
     if variant in PRODUCTS:
         return define_product(PRODUCTS[variant], size)
     x, y = load_arrays().train
+    if variant == "no_onednn":
+        # read when TensorFlow is imported
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+        variant = "float32"
     if variant in ("float32", "mixed_bfloat16"):
         prepare(variant)
         return define_our_step([x, y], n_batch)[0]

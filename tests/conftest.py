@@ -8,6 +8,8 @@ import pytest
 
 # the tests are of a CPU; scripts that they start inherit this
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+# as run_script has it
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import tensorflow as tf  # noqa: E402
 

@@ -1,4 +1,8 @@
 import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,3 +142,33 @@ def test_images_of_bytes_are_scaled_as_float_images_are(mnist):
     for images in (x, helpers.scale_images(x)):
         probabilities = helpers.class_probabilities(Model(), images)
         np.testing.assert_array_equal(probabilities, expected)
+
+
+@pytest.mark.parametrize(
+    ("machine", "given", "found"),
+    [
+        ("x86_64", None, "1"),
+        ("AMD64", None, "1"),
+        ("x86_64", "0", "0"),
+        ("arm64", None, None),
+    ],
+)
+def test_scripts_have_tensorflow_compute_with_onednn(
+    machine, given, found, monkeypatch
+):
+    name = "TF_ENABLE_ONEDNN_OPTS"
+    monkeypatch.setenv(name, given or "")
+    if given is None:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(helpers.platform, "machine", lambda: machine)
+    seen = []
+    helpers.run_script("a.py", lambda: seen.append(os.environ.get(name)))
+    assert seen == [found]
+
+
+def test_tensorflow_is_not_imported_before_the_library_is_chosen():
+    """The variable is read on import; a script's own imports must not come first."""
+    scripts = "sgan_mnist, sgan_tuned, standalone_classifier, load_classifier"
+    code = f"import sys, {scripts}; sys.exit('tensorflow' in sys.modules)"
+    root = Path(helpers.__file__).parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
