@@ -79,6 +79,31 @@ def print_budgets(rows):
         )
 
 
+def print_labels(rows):
+    """Print the test errors by number of labels: a column a method, and its range."""
+    methods = {"standalone": "stand-alone", "tuned": "tuned SGAN"}
+    heads = (f"{title} | draws | range" for title in methods.values())
+    print("| labels |", " | ".join(heads), "|")
+    print("|---:|", "---:|" * (3 * len(methods)), sep="")
+    for labels in sorted({int(row["labels"]) for row in rows}):
+        cells = []
+        for method in methods:
+            errors = [
+                float(row["test_error"])
+                for row in rows
+                if (row["method"], int(row["labels"])) == (method, labels)
+            ]
+            if not errors:
+                cells += ["", "0", ""]
+                continue
+            mean = f"{np.mean(errors):.2f}"
+            if len(errors) > 1:
+                mean += f" ± {np.std(errors, ddof=1):.2f}"
+            span = f"{min(errors):.2f} to {max(errors):.2f}"
+            cells += [mean, str(len(errors)), span]
+        print(f"| {labels} |", " | ".join(cells), "|")
+
+
 def plot_error_by_minutes(curves, tutorial, standalone, path):
     fig = Figure(figsize=(7, 4), layout="constrained")
     axes = fig.subplots()
@@ -116,10 +141,13 @@ def main():
     print()
     budgets = RESULTS / "tuned_budgets"
     print_budgets(read_rows(budgets / "runs.csv"))
+    print()
+    comparison = read_rows(RESULTS / "comparison" / "runs.csv")
+    print_labels(comparison)
     curves = read_rows(budgets / "curves.csv")
     standalone = [
         row
-        for row in read_rows(RESULTS / "comparison" / "runs.csv")
+        for row in comparison
         if (row["method"], row["labels"]) == ("standalone", "100")
     ]
     plot_error_by_minutes(curves, rows, standalone, budgets / "error_by_minutes.png")
