@@ -44,8 +44,16 @@ def cpu_vendor_and_flags():
 
 
 def processor_name():
-    """Return what the system calls the processor, maybe ''."""
-    return _cpu_info().get("model name") or platform.processor()
+    """Return what the system calls the processor, maybe ''.
+
+    Linux's numbers of family and model are added: virtual machines often hide the name
+    of the generation, between which speeds differ several times.
+    """
+    described = _cpu_info()
+    name = described.get("model name") or platform.processor()
+    if "cpu family" in described and "model" in described:
+        name += f" (family {described['cpu family']}, model {described['model']})"
+    return name
 
 
 def _cpu_info():

@@ -70,3 +70,18 @@ def test_on_a_cpu_a_batch_has_a_part_a_thread():
     assert devices.count_parts(4, False, 6) == 3
     assert devices.count_parts(4, True, 100) == 1
     assert 1 <= devices.count_cores() <= os.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("described", "name"),
+    [
+        (
+            {"model name": "AMD EPYC", "cpu family": "25", "model": "1"},
+            "AMD EPYC (family 25, model 1)",
+        ),
+        ({"model name": "Cortex"}, "Cortex"),
+    ],
+)
+def test_the_processor_is_named_with_its_generation(described, name, monkeypatch):
+    monkeypatch.setattr(devices, "_cpu_info", lambda: described)
+    assert devices.processor_name() == name
