@@ -2,6 +2,7 @@
 
     python benchmarks/step_time.py                       # into results/step_time
     python benchmarks/step_time.py --steps 100 --out DIR
+    python benchmarks/step_time.py --variants float32 no_onednn --out DIR
 
 Each variant has a process of its own; they take turns, one step each, so that all see
 the same machine. Large matrix products, measured in between, give the machine's rate,
@@ -42,6 +43,7 @@ from common import (
 
 from datasets import load_arrays
 from helpers import (
+    InputError,
     LazyModule,
     run_script,
     scale_images,
@@ -121,7 +123,11 @@ def measure(names, n_steps, n_warm_up, n_batch, size):
 
 def summarise(seconds, multiply_adds, size):
     """Return rates, in floating-point operations a second, and figures by variant."""
-    rates = {name: 2 * size**3 / np.median(seconds[name]) for name in PRODUCTS}
+    rates = {
+        name: 2 * size**3 / np.median(seconds[name])
+        for name in PRODUCTS
+        if name in seconds
+    }
     variants = {}
     for name, (title, product) in VARIANTS.items():
         if name not in seconds:
@@ -154,7 +160,7 @@ def describe(rates, variants, multiply_adds):
                 f"{low:.3f} to {high:.3f}",
                 f"{figures['bound']:.3f}",
                 f"{100 * figures['share_of_bound']:.0f} %",
-                f"{speed_up['loop']:.2f}",
+                f"{speed_up['loop']:.2f}" if "loop" in speed_up else "",
                 f"{speed_up['pytorch']:.2f}" if "pytorch" in speed_up else "",
             ]
         )
@@ -167,7 +173,7 @@ def describe(rates, variants, multiply_adds):
         "times as fast as the loop",
         "as PyTorch",
     ]
-    rate_texts = (f"{PRODUCTS[name]} {rates[name] / 1e9:.0f}" for name in PRODUCTS)
+    rate_texts = (f"{PRODUCTS[name]} {rates[name] / 1e9:.0f}" for name in rates)
     return (
         f"{markdown_table(header, rows)}\n"
         f"A step takes {multiply_adds / 1e9:.2f}e9 multiply-adds. Large matrix "
@@ -179,10 +185,16 @@ def run(args, argv):
     check_batch(args.batch, len(load_arrays().train[0]))
     json_path, markdown_path = output_files(args.out, "step_time.json", "step_time.md")
     description = describe_run("step_time.py", argv)
-    names = [*VARIANTS, *PRODUCTS]
-    if importlib.util.find_spec("torch") is None:
+    names = list(args.variants)
+    if "pytorch" in names and importlib.util.find_spec("torch") is None:
         print("PyTorch is not installed: its step is left out")
         names.remove("pytorch")
+        if not names:
+            raise InputError(
+                "--variants pytorch: not installed; pip install -r "
+                "benchmarks/requirements.txt"
+            )
+    names += sorted({VARIANTS[name][1] for name in names}, reverse=True)
     multiply_adds = run_in_fresh_process(count_default_step, args.batch)
     seconds = measure(names, args.steps, args.warm_up, args.batch, args.matrix)
     rates, variants = summarise(seconds, multiply_adds, args.matrix)
@@ -212,6 +224,14 @@ def main(argv=None):
         default=N_BATCH,
         metavar="N",
         help="images a batch, an even number",
+    )
+    add(
+        "--variants",
+        nargs="+",
+        choices=list(VARIANTS),
+        default=list(VARIANTS),
+        metavar="NAME",
+        help=f"of {', '.join(VARIANTS)}",
     )
     add("--matrix", type=positive, default=4096, metavar="N", help="products are NxN")
     args = parser.parse_args(argv)

@@ -42,6 +42,11 @@ def test_the_share_of_the_bound():
     assert variants["mixed_bfloat16"]["share_of_bound"] == 0.5
     assert "pytorch" not in variants
 
+    seconds = {"no_onednn": [2.0], "float32_product": [1.0]}
+    rates, variants = step_time.summarise(seconds, 2000, 10)
+    assert rates == {"float32_product": 2000}
+    assert variants["no_onednn"]["bound"] == 2.0
+
 
 def test_larger_images():
     x = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28)
