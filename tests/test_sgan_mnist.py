@@ -201,7 +201,9 @@ def test_the_compiled_step_equals_four_separate_updates(design, variant, dataset
         np.testing.assert_allclose(figures[step], expected, rtol=2e-5)
     for model, reference in zip(models[:3], references[:3], strict=True):
         for v, r in zip(model.weights, reference.weights, strict=True):
-            np.testing.assert_allclose(v, r, rtol=0, atol=1e-6)
+            # rounding may carry an activation across the bend of the leaky ReLU
+            atol = 1e-6 if variant == "plain" else 1e-5
+            np.testing.assert_allclose(v, r, rtol=0, atol=atol)
 
 
 def test_a_step_depends_on_seed_and_number_only(dataset):
