@@ -171,7 +171,9 @@ def test_the_compiled_step_equals_four_separate_updates(design, variant, dataset
     for model, reference in zip(models, references, strict=True):
         for v, r in zip(model.weights, reference.weights, strict=True):
             np.testing.assert_array_equal(v, r)
-    n_batch, seed, n_steps = 8, 7, 4
+    # with seed 7 an activation lies so near the bend of the leaky ReLU that rounding
+    # can carry it across
+    n_batch, seed, n_steps = 8, 8, 4
     half = n_batch // 2
     n_parts = 3 if variant == "parts" else 1  # of 4 images, the first has 2
     train_steps = define_steps(
@@ -201,9 +203,7 @@ def test_the_compiled_step_equals_four_separate_updates(design, variant, dataset
         np.testing.assert_allclose(figures[step], expected, rtol=2e-5)
     for model, reference in zip(models[:3], references[:3], strict=True):
         for v, r in zip(model.weights, reference.weights, strict=True):
-            # rounding may carry an activation across the bend of the leaky ReLU
-            atol = 1e-6 if variant == "plain" else 1e-5
-            np.testing.assert_allclose(v, r, rtol=0, atol=atol)
+            np.testing.assert_allclose(v, r, rtol=0, atol=1e-6)
 
 
 def test_a_step_depends_on_seed_and_number_only(dataset):
