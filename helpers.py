@@ -359,16 +359,23 @@ def write_atomically(path):
         temporary.unlink(missing_ok=True)
 
 
+def choose_onednn():
+    """Have TensorFlow compute with oneDNN on x86, unless the environment says else.
+
+    Call it before TensorFlow is imported, which takes oneDNN by itself only where the
+    CPU has AVX-512 VNNI or the like; with AVX2 alone it is quicker, too.
+    """
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
 def run_script(name, work):
     """Call work() and return the exit status.
 
     That is 0, or after a line on stderr: 2 for an InputError, 1 for a RunError or an
     OSError, 130 for Ctrl-C.
     """
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        # read when TensorFlow is imported, which takes oneDNN by itself only where the
-        # CPU has AVX-512 VNNI or the like; with AVX2 alone it is quicker, too
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    choose_onednn()
     try:
         work()
     except (InputError, RunError, KeyboardInterrupt) as error:

@@ -183,9 +183,7 @@ def describe(rates, variants, multiply_adds):
 
 def run(args, argv):
     check_batch(args.batch, len(load_arrays().train[0]))
-    json_path, markdown_path = output_files(args.out, "step_time.json", "step_time.md")
-    description = describe_run("step_time.py", argv)
-    names = list(args.variants)
+    names = list(dict.fromkeys(args.variants))
     if "pytorch" in names and importlib.util.find_spec("torch") is None:
         print("PyTorch is not installed: its step is left out")
         names.remove("pytorch")
@@ -194,7 +192,9 @@ def run(args, argv):
                 "--variants pytorch: not installed; pip install -r "
                 "benchmarks/requirements.txt"
             )
-    names += sorted({VARIANTS[name][1] for name in names}, reverse=True)
+    names += dict.fromkeys([VARIANTS[name][1] for name in names])
+    json_path, markdown_path = output_files(args.out, "step_time.json", "step_time.md")
+    description = describe_run("step_time.py", argv)
     multiply_adds = run_in_fresh_process(count_default_step, args.batch)
     seconds = measure(names, args.steps, args.warm_up, args.batch, args.matrix)
     rates, variants = summarise(seconds, multiply_adds, args.matrix)

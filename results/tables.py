@@ -50,6 +50,12 @@ def plot_epochs(rows, path):
     fig.savefig(path, dpi=120)
 
 
+def mean_and_sd(values):
+    """Return 'mean ± standard deviation' of percentages, of one value itself."""
+    sd = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.2f}{sd}"
+
+
 def print_draws(rows, name):
     """Print test accuracy after the last epoch: a line a value of the column `name`."""
     seeds = sorted({row["seed"] for row in rows}, key=int)
@@ -57,25 +63,19 @@ def print_draws(rows, name):
     print("|---|", "---:|" * (len(seeds) + 1), sep="")
     for value in dict.fromkeys(row[name] for row in rows):
         last = {row["seed"]: row for row in rows if row[name] == value}
-        accuracy = np.array([float(last[seed]["test_accuracy"]) for seed in seeds])
+        accuracy = [float(last[seed]["test_accuracy"]) for seed in seeds]
         cells = " | ".join(f"{percentage:.2f}" for percentage in accuracy)
-        mean = f"{accuracy.mean():.2f} ± {accuracy.std(ddof=1):.2f}"
-        print(f"| `{value}` | {cells} | {mean} |")
+        print(f"| `{value}` | {cells} | {mean_and_sd(accuracy)} |")
 
 
 def print_budgets(rows):
     print("| budget, minutes | draws | test error, % (mean ± sd) | best | worst |")
     print("|---:|---:|---:|---:|---:|")
     for budget in dict.fromkeys(row["budget_minutes"] for row in rows):
-        errors = np.array(
-            [float(r["test_error"]) for r in rows if r["budget_minutes"] == budget]
-        )
-        mean = f"{errors.mean():.2f}"
-        if len(errors) > 1:
-            mean += f" ± {errors.std(ddof=1):.2f}"
+        errors = [float(r["test_error"]) for r in rows if r["budget_minutes"] == budget]
         print(
-            f"| {budget} | {len(errors)} | {mean} | {errors.min():.2f} "
-            f"| {errors.max():.2f} |"
+            f"| {budget} | {len(errors)} | {mean_and_sd(errors)} | {min(errors):.2f} "
+            f"| {max(errors):.2f} |"
         )
 
 
@@ -96,11 +96,8 @@ def print_labels(rows):
             if not errors:
                 cells += ["", "0", ""]
                 continue
-            mean = f"{np.mean(errors):.2f}"
-            if len(errors) > 1:
-                mean += f" ± {np.std(errors, ddof=1):.2f}"
             span = f"{min(errors):.2f} to {max(errors):.2f}"
-            cells += [mean, str(len(errors)), span]
+            cells += [mean_and_sd(errors), str(len(errors)), span]
         print(f"| {labels} |", " | ".join(cells), "|")
 
 

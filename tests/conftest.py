@@ -8,12 +8,14 @@ import pytest
 
 # the tests are of a CPU; scripts that they start inherit this
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-# as run_script has it
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-import tensorflow as tf  # noqa: E402
 
 import datasets  # noqa: E402
+import helpers  # noqa: E402
+
+# as scripts have it, before TensorFlow is imported
+helpers.choose_onednn()
+
+import tensorflow as tf  # noqa: E402
 
 # as `--threads 1` has it; it can't be set once TensorFlow has started
 tf.config.threading.set_inter_op_parallelism_threads(1)
