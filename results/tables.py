@@ -101,6 +101,23 @@ def print_labels(rows):
         print(f"| {labels} |", " | ".join(cells), "|")
 
 
+def print_ablations(whole, rows):
+    """Print the test errors without each ingredient, beside the same draws with all."""
+    seeds = sorted({row["seed"] for row in rows}, key=int)
+    print("| left out |", " | ".join(f"seed {seed}" for seed in seeds), "| mean | steps |")
+    print("|---|", "---:|" * (len(seeds) + 2), sep="")
+    whole = [{**row, "method": "nothing"} for row in whole if row["seed"] in seeds]
+    for method in dict.fromkeys(row["method"] for row in whole + rows):
+        runs = {r["seed"]: r for r in whole + rows if r["method"] == method}
+        errors = [float(runs[seed]["test_error"]) for seed in seeds]
+        steps = sorted(int(run["step"]) for run in runs.values())
+        print(
+            f"| {method.removeprefix('tuned-without-')} |",
+            " | ".join(f"{error:.2f}" for error in errors),
+            f"| {np.mean(errors):.2f} | {steps[0]:,} to {steps[-1]:,} |",
+        )
+
+
 def plot_error_by_minutes(curves, tutorial, standalone, path):
     fig = Figure(figsize=(7, 4), layout="constrained")
     axes = fig.subplots()
@@ -141,6 +158,9 @@ def main():
     print()
     comparison = read_rows(RESULTS / "comparison" / "runs.csv")
     print_labels(comparison)
+    print()
+    whole = [r for r in read_rows(budgets / "runs.csv") if r["budget_minutes"] == "10"]
+    print_ablations(whole, read_rows(RESULTS / "ablation" / "runs.csv"))
     curves = read_rows(budgets / "curves.csv")
     standalone = [
         row
