@@ -2,8 +2,8 @@
 
     python results/tables.py
 
-Reads the CSV files beside it, writes sgan_mnist/against_tutorial.png and
-tuned_budgets/error_by_minutes.png.
+Reads the CSV files beside it, writes sgan_mnist/against_tutorial.png, and
+error_by_minutes.png in tuned_budgets/ and in ablation/.
 """
 
 import csv
@@ -104,7 +104,8 @@ def print_labels(rows):
 def print_ablations(whole, rows):
     """Print the test errors without each ingredient, beside the same draws with all."""
     seeds = sorted({row["seed"] for row in rows}, key=int)
-    print("| left out |", " | ".join(f"seed {seed}" for seed in seeds), "| mean | steps |")
+    heads = " | ".join(f"seed {seed}" for seed in seeds)
+    print(f"| left out | {heads} | mean | steps |")
     print("|---|", "---:|" * (len(seeds) + 2), sep="")
     whole = [{**row, "method": "nothing"} for row in whole if row["seed"] in seeds]
     for method in dict.fromkeys(row["method"] for row in whole + rows):
@@ -118,12 +119,10 @@ def print_ablations(whole, rows):
         )
 
 
-def plot_error_by_minutes(curves, tutorial, standalone, path):
+def plot_error_by_minutes(lines, path, standalone=()):
+    """Plot the rows of accuracy.csv files; lines: name -> rows of one or more seeds."""
     fig = Figure(figsize=(7, 4), layout="constrained")
     axes = fig.subplots()
-    lines = {"tutorial's SGAN": [{**row, "seed": "1"} for row in tutorial]}
-    for row in curves:
-        lines.setdefault(f"tuned, {row['budget_minutes']} minutes", []).append(row)
     for i, (name, rows) in enumerate(lines.items()):
         for seed in dict.fromkeys(row["seed"] for row in rows):
             points = [
@@ -133,15 +132,24 @@ def plot_error_by_minutes(curves, tutorial, standalone, path):
             ]
             axes.plot(*zip(*points, strict=True), color=f"C{i}", lw=1, label=name)
             name = None
-    points = [
-        (float(row["seconds"]) / 60, float(row["test_error"])) for row in standalone
-    ]
-    axes.plot(*zip(*points, strict=True), "k.", label="stand-alone classifier")
+    if standalone:
+        points = [
+            (float(row["seconds"]) / 60, float(row["test_error"])) for row in standalone
+        ]
+        axes.plot(*zip(*points, strict=True), "k.", label="stand-alone classifier")
     axes.axhline(100 - 95.92, color="grey", ls=":", label="the tutorial's best")
     axes.set(xlabel="minutes", ylabel="test error, %", xscale="log", yscale="log")
     axes.grid(alpha=0.3, which="both")
-    axes.legend()
+    axes.legend(fontsize="small")
     fig.savefig(path, dpi=120)
+
+
+def group(rows, name):
+    """Return the rows by what `name` gives of each, in their order."""
+    groups = {}
+    for row in rows:
+        groups.setdefault(name(row), []).append(row)
+    return groups
 
 
 def main():
@@ -162,12 +170,26 @@ def main():
     whole = [r for r in read_rows(budgets / "runs.csv") if r["budget_minutes"] == "10"]
     print_ablations(whole, read_rows(RESULTS / "ablation" / "runs.csv"))
     curves = read_rows(budgets / "curves.csv")
-    standalone = [
-        row
-        for row in comparison
-        if (row["method"], row["labels"]) == ("standalone", "100")
-    ]
-    plot_error_by_minutes(curves, rows, standalone, budgets / "error_by_minutes.png")
+    plot_error_by_minutes(
+        {
+            "tutorial's SGAN": [{**row, "seed": "1"} for row in rows],
+            **group(curves, lambda row: f"tuned, {row['budget_minutes']} minutes"),
+        },
+        budgets / "error_by_minutes.png",
+        [
+            row
+            for row in comparison
+            if (row["method"], row["labels"]) == ("standalone", "100")
+        ],
+    )
+    ablation = RESULTS / "ablation"
+    plot_error_by_minutes(
+        group(
+            read_rows(ablation / "curves.csv"),
+            lambda row: row["method"].replace("tuned-without-", "without "),
+        ),
+        ablation / "error_by_minutes.png",
+    )
 
 
 if __name__ == "__main__":
