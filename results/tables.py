@@ -121,7 +121,7 @@ def print_ablations(whole, rows):
 
 def plot_error_by_minutes(lines, path, standalone=()):
     """Plot the rows of accuracy.csv files; lines: name -> rows of one or more seeds."""
-    fig = Figure(figsize=(7, 4), layout="constrained")
+    fig = Figure(figsize=(8, 4), layout="constrained")
     axes = fig.subplots()
     for i, (name, rows) in enumerate(lines.items()):
         for seed in dict.fromkeys(row["seed"] for row in rows):
@@ -140,7 +140,7 @@ def plot_error_by_minutes(lines, path, standalone=()):
     axes.axhline(100 - 95.92, color="grey", ls=":", label="the tutorial's best")
     axes.set(xlabel="minutes", ylabel="test error, %", xscale="log", yscale="log")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize="small")
+    fig.legend(loc="outside right upper", fontsize="small")
     fig.savefig(path, dpi=120)
 
 
