@@ -26,6 +26,14 @@ def read_rows(path):
         return list(csv.DictReader(file))
 
 
+def group(rows, name):
+    """Return the rows by what `name` gives of each, in their order."""
+    groups = {}
+    for row in rows:
+        groups.setdefault(name(row), []).append(row)
+    return groups
+
+
 def print_epochs(rows):
     print("| epoch | step | tutorial, training set | training set | test set |")
     print("|---:|---:|---:|---:|---:|")
@@ -102,18 +110,21 @@ def print_labels(rows):
 
 
 def print_ablations(whole, rows):
-    """Print the test errors without each ingredient, beside the same draws with all."""
+    """Print the test errors without each ingredient, beside the same draws with all.
+
+    whole, rows: sorted by seed, rows with the same seeds for each ingredient.
+    """
     seeds = sorted({row["seed"] for row in rows}, key=int)
     heads = " | ".join(f"seed {seed}" for seed in seeds)
     print(f"| left out | {heads} | mean | steps |")
     print("|---|", "---:|" * (len(seeds) + 2), sep="")
-    whole = [{**row, "method": "nothing"} for row in whole if row["seed"] in seeds]
-    for method in dict.fromkeys(row["method"] for row in whole + rows):
-        runs = {r["seed"]: r for r in whole + rows if r["method"] == method}
-        errors = [float(runs[seed]["test_error"]) for seed in seeds]
-        steps = sorted(int(run["step"]) for run in runs.values())
+    whole = [row for row in whole if row["seed"] in seeds]
+    methods = group(rows, lambda row: row["method"].removeprefix("tuned-without-"))
+    for left_out, runs in {"nothing": whole, **methods}.items():
+        errors = [float(run["test_error"]) for run in runs]
+        steps = sorted(int(run["step"]) for run in runs)
         print(
-            f"| {method.removeprefix('tuned-without-')} |",
+            f"| {left_out} |",
             " | ".join(f"{error:.2f}" for error in errors),
             f"| {np.mean(errors):.2f} | {steps[0]:,} to {steps[-1]:,} |",
         )
@@ -144,14 +155,6 @@ def plot_error_by_minutes(lines, path, standalone=()):
     fig.savefig(path, dpi=120)
 
 
-def group(rows, name):
-    """Return the rows by what `name` gives of each, in their order."""
-    groups = {}
-    for row in rows:
-        groups.setdefault(name(row), []).append(row)
-    return groups
-
-
 def main():
     rows = read_rows(RESULTS / "sgan_mnist" / "accuracy.csv")
     print_epochs(rows)
@@ -162,13 +165,15 @@ def main():
     print_draws(read_rows(RESULTS / "precision.csv"), "precision")
     print()
     budgets = RESULTS / "tuned_budgets"
-    print_budgets(read_rows(budgets / "runs.csv"))
+    tuned = read_rows(budgets / "runs.csv")
+    print_budgets(tuned)
     print()
     comparison = read_rows(RESULTS / "comparison" / "runs.csv")
     print_labels(comparison)
     print()
-    whole = [r for r in read_rows(budgets / "runs.csv") if r["budget_minutes"] == "10"]
-    print_ablations(whole, read_rows(RESULTS / "ablation" / "runs.csv"))
+    ablation = RESULTS / "ablation"
+    whole = [row for row in tuned if row["budget_minutes"] == "10"]
+    print_ablations(whole, read_rows(ablation / "runs.csv"))
     curves = read_rows(budgets / "curves.csv")
     plot_error_by_minutes(
         {
@@ -182,7 +187,6 @@ def main():
             if (row["method"], row["labels"]) == ("standalone", "100")
         ],
     )
-    ablation = RESULTS / "ablation"
     plot_error_by_minutes(
         group(
             read_rows(ablation / "curves.csv"),
