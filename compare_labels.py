@@ -18,6 +18,7 @@ import contextlib
 import csv
 import datetime
 import json
+import logging
 import os
 import re
 import shutil
@@ -26,12 +27,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
 
-from checkpoints import fcntl, locked, remove_partials
+from checkpoints import Interrupted, fcntl, locked, noted_signals, remove_partials
 from datasets import load_arrays
 from devices import PRECISIONS, count_cores, processor_name
 from helpers import (
@@ -50,7 +51,6 @@ from sgan_tuned import INGREDIENTS, check_budget
 from training_run import add_data_options, check_positive
 
 figure = LazyModule("matplotlib.figure")
-joblib = LazyModule("joblib")
 
 ROOT = Path(__file__).resolve().parent
 SCRIPTS = {
@@ -59,6 +59,7 @@ SCRIPTS = {
     "tuned": "sgan_tuned.py",
 }
 WITHOUT = "tuned-without-"
+MAX_DRAWS = 10_000
 COLUMNS = (
     "method",
     "labels",
@@ -127,9 +128,14 @@ def seeds_of(text):
     seeds = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-        if match is None or int(match[2] or match[1]) < int(match[1]):
+        first, last = map(int, (match[1], match[2] or match[1])) if match else (0, -1)
+        if last < first:
             raise argparse.ArgumentTypeError(f"{text}: give seeds as 1-10 or 1,4,7")
-        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+        if last >= 2**31:
+            raise argparse.ArgumentTypeError(f"{last}: must be from 0 to 2147483647")
+        if last - first >= MAX_DRAWS:
+            raise argparse.ArgumentTypeError(f"{part}: give at most {MAX_DRAWS} seeds")
+        seeds += range(first, last + 1)
     return seeds
 
 
@@ -153,9 +159,9 @@ def check_arguments(args):
     ):
         if vars(args)[one] is not None and vars(args)[other] is not None:
             raise InputError(f"--{one} and --{other}: give one of them")
+    if (args.draws or 0) > MAX_DRAWS:
+        raise InputError(f"--draws {args.draws}: must be at most {MAX_DRAWS}")
     seeds = args.seeds or list(range(1, (args.draws or 5) + 1))
-    if max(seeds) >= 2**31:
-        raise InputError(f"--seeds {max(seeds)}: must be from 0 to 2147483647")
     data = load_arrays(args.data, args.image_size)
     if data.test is None:
         raise InputError(
@@ -177,11 +183,12 @@ def run_name(method, n_labels, seed):
     return f"{method}-{n_labels}-{seed}"
 
 
-def make_one_run(out, method, n_labels, seed, shared, threads):
+def make_one_run(start, out, method, n_labels, seed, shared, threads):
     """Make one run, or go on with it; return its row for runs.csv, a dict.
 
-    out: the folder of the comparison. Runs in a process of a worker, maybe on another
-    machine with the same file system; its scripts are processes of their own.
+    start: what starts a script, as subprocess.Popen does. out: the folder of the
+    comparison. Runs in a thread of this process, or in a worker of a cluster, maybe on
+    another machine with the same file system.
     """
     folder = Path(out) / run_name(method, n_labels, seed)
     result = folder / "result.json"
@@ -189,7 +196,7 @@ def make_one_run(out, method, n_labels, seed, shared, threads):
         if result.exists():
             return json.loads(result.read_text())
         if not is_finished(folder, method):
-            start_script(folder, method, n_labels, seed, shared, threads, lock)
+            run_training(start, folder, method, n_labels, seed, shared, threads, lock)
         settings = json.loads((folder / "settings.json").read_text())
         with open(folder / "accuracy.csv", newline="") as file:
             last = list(csv.DictReader(file))[-1]
@@ -215,7 +222,7 @@ def is_finished(folder, method):
     return (folder / last).exists()
 
 
-def start_script(folder, method, n_labels, seed, shared, threads, lock):
+def run_training(start, folder, method, n_labels, seed, shared, threads, lock):
     """Start a run's script, or let it go on, and wait for its end."""
     script, more = script_of(method)
     left_out = {"standalone": ("epochs", "budget"), "sgan": ("budget",)}.get(method, ())
@@ -233,7 +240,7 @@ def start_script(folder, method, n_labels, seed, shared, threads, lock):
                 command += [f"--{name.replace('_', '-')}", value]
     command = [sys.executable, ROOT / script, *command, "--verbose", 0]
     with one_gpu() as (environment, gpu):
-        process = subprocess.Popen(
+        process = start(
             list(map(str, command)),
             env=environment,
             stdout=subprocess.DEVNULL,
@@ -243,11 +250,7 @@ def start_script(folder, method, n_labels, seed, shared, threads, lock):
             # is killed
             pass_fds=[handle for handle in (lock, gpu) if handle is not None],
         )
-        try:
-            _, error = process.communicate()
-        except KeyboardInterrupt:
-            process.wait()  # it has the signal too, and saves
-            raise
+        _, error = process.communicate()
     if process.returncode != 0:
         reason = (error.strip().splitlines() or ["no reason given"])[-1]
         if process.returncode < 0:
@@ -269,7 +272,12 @@ def held(path, wait=True):
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise
+            except OSError:
+                pass  # a file system without locks
         yield handle
     finally:
         os.close(handle)
@@ -288,7 +296,10 @@ def one_gpu():
     gpus = [gpu for gpu in named.split(",") if gpu not in ("", "-1")]
     with contextlib.ExitStack() as stack:
         for gpu in gpus if len(gpus) > 1 else ():
-            path = Path(tempfile.gettempdir(), f"compare_labels-gpu-{gpu}.lock")
+            # a file of this user's, since others may not open it
+            user = os.getuid() if hasattr(os, "getuid") else 0
+            name = f"compare_labels-{user}-gpu-{gpu}.lock"
+            path = Path(tempfile.gettempdir(), name)
             try:
                 lock = stack.enter_context(held(path, wait=False))
             except BlockingIOError:
@@ -303,27 +314,58 @@ def count_gpus():
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
-@contextlib.contextmanager
-def engine(args):
-    """Yield how many runs go side by side, with joblib set to its engine.
+class Scripts:
+    """The scripts at work for this process, which a signal to it makes save and end."""
 
-    That is processes of this machine, or a Dask cluster's.
+    def __init__(self):
+        self.signum = None
+        self._running = []
+        self._lock = threading.Lock()
+
+    def start(self, command, **options):
+        """Start a script as subprocess.Popen does; Interrupted after stop()."""
+        with self._lock:
+            if self.signum is not None:
+                raise Interrupted(self.signum, "not begun")
+            # out of reach of a terminal's Ctrl-C: a second signal would end it at once
+            process = subprocess.Popen(command, start_new_session=True, **options)
+            self._running.append(process)
+        return process
+
+    def stop(self, signum):
+        """Pass a signal on, once; no script is started from then on."""
+        with self._lock:
+            if self.signum is None:
+                self.signum = signum
+                for process in self._running:
+                    process.send_signal(signum)
+
+
+@contextlib.contextmanager
+def engine(args, scripts):
+    """Yield a concurrent.futures executor and how many calls it makes side by side.
+
+    Its calls are made by threads here, each of which waits for a script of its own, or
+    by the workers of a Dask cluster. scripts: those here, made to end by an exception.
     """
     if args.cluster is None:
         jobs = args.jobs or 1
-        with joblib.parallel_config("loky", n_jobs=jobs):
+        with ThreadPoolExecutor(jobs) as executor, noted_signals(scripts.stop):
             try:
-                yield jobs
-            except BrokenProcessPool as error:
-                raise lost_worker(error) from error
+                yield executor, jobs
+            except BaseException:
+                scripts.stop(signal.SIGTERM)
+                raise
         return
     try:
-        from distributed import Client, KilledWorker
+        from distributed import Client
     except ImportError as error:
         raise InputError(
             "--cluster: dask.distributed is not installed; pip install -r "
             "requirements-cluster.txt, here and for the workers"
         ) from error
+    # it logs the traceback of a lost connection, which is told in a line here
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         client = Client(args.cluster, timeout=10)
         client.wait_for_workers(1, timeout=30)
@@ -333,16 +375,8 @@ def engine(args):
             "`dask scheduler`, and `dask worker ADDRESS --nthreads 1` where runs are "
             "to be made"
         ) from error
-    with client, joblib.parallel_config("dask"):
-        try:
-            yield sum(client.ncores().values())
-        except KilledWorker as error:
-            raise lost_worker(error) from error
-
-
-def lost_worker(error):
-    reason = " ".join(str(error).split())[:200]
-    return RunError(f"workers were lost ({reason}); start again to go on")
+    with client:
+        yield client.get_executor(pure=False), sum(client.ncores().values())
 
 
 class Status(threading.Thread):
@@ -527,7 +561,8 @@ def check_shared(out, shared):
     """Raise InputError where `out` holds runs with other settings, or other files."""
     path = out / "shared.json"
     if not path.exists():
-        if any(out.iterdir()):
+        # but for what a kill leaves of that file
+        if any(not other.match(".shared.partial*") for other in out.iterdir()):
             raise InputError(f"{out}: holds other files; name a new folder, --out")
         return
     try:
@@ -563,23 +598,29 @@ def run(args):
     published = PUBLISHED if args.data is None else {}
     failures = []
     with locked(out):
-        remove_partials(out)
         check_shared(out, shared)
+        remove_partials(out)
         rows = read_rows(out / "runs.csv")
         done = runs_of(rows)
         missing = [one for one in grid if one not in done]
         print(f"{len(grid) - len(missing)} of {len(grid)} runs are there already")
-        with engine(args) as jobs, Status(out, grid, rows, jobs):
+        scripts = Scripts()
+        task, start = attempt, scripts.start
+        if args.cluster:
+            task, start = define_task(str(ROOT)), None
+        with (
+            engine(args, scripts) as (executor, jobs),
+            Status(out, grid, rows, jobs),
+        ):
             save_shared(out, shared)
-            task = define_task(str(ROOT))
-            parent = None if args.cluster else os.getpid()
-            results = joblib.Parallel(
-                return_as="generator_unordered", batch_size=1, pre_dispatch="all"
-            )(
-                joblib.delayed(task)(parent, out, *one, shared, threads)
+            calls = {
+                executor.submit(task, start, out, *one, shared, threads): one
                 for one in missing
-            )
-            for row in results:
+            }
+            for call in as_completed(calls):
+                row = result_of(call, run_name(*calls[call]))
+                if scripts.signum is not None and isinstance(row, str):
+                    continue
                 if isinstance(row, str):
                     failures.append(row)
                     print(f"\r{row}", file=sys.stderr, flush=True)
@@ -592,6 +633,8 @@ def run(args):
                 print(f"\r{line:<99}", flush=True)
         if rows:
             print(describe(save_results(out, rows, published), published))
+    if scripts.signum is not None:
+        raise Interrupted(scripts.signum, "interrupted; start again to go on")
     print(f"The results are in {out}")
     if failures:
         raise RunError(f"{len(failures)} runs failed; start again to go on with them")
@@ -610,18 +653,27 @@ def define_task(root):
     return task
 
 
-def attempt(parent, *arguments):
+def attempt(start, *arguments):
     """Return make_one_run's row, or what went wrong as text: the others go on.
 
-    parent: the process id of the comparison, None if it may be on another machine.
+    start: None for subprocess.Popen.
     """
-    # a worker may outlive a comparison that was killed, with runs still waiting
-    if parent not in (None, os.getpid(), os.getppid()):
-        return f"{run_name(*arguments[1:4])}: the comparison has ended"
     try:
-        return make_one_run(*arguments)
-    except (RunError, OSError, ValueError, LookupError) as error:
+        return make_one_run(start or subprocess.Popen, *arguments)
+    except (RunError, Interrupted, OSError, ValueError, LookupError) as error:
         return f"{run_name(*arguments[1:4])}: {error}"
+
+
+def result_of(call, name):
+    """Return what a call of attempt() for the run `name` gave, or what ended it."""
+    if call.cancelled():
+        raise RunError("the scheduler was lost; start again to go on")
+    error = call.exception()
+    if error is None:
+        return call.result()
+    # workers that were killed over it, or one that can't read the scripts
+    reason, *_ = " ".join(str(error).split()).split(". ")
+    return f"{name}: {reason}"
 
 
 def main(argv=None):

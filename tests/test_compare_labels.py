@@ -1,19 +1,19 @@
 import argparse
 import csv
 import json
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
-import joblib
 import keras
 import numpy as np
+import psutil
 import pytest
 
 import compare_labels
@@ -71,6 +71,10 @@ def test_seeds():
     for text in ("", "5-1", "x", "1-", "-1"):
         with pytest.raises(argparse.ArgumentTypeError, match="give seeds as 1-10"):
             compare_labels.seeds_of(text)
+    with pytest.raises(argparse.ArgumentTypeError, match="from 0 to 2147483647"):
+        compare_labels.seeds_of("2147483648")
+    with pytest.raises(argparse.ArgumentTypeError, match="at most 10000 seeds"):
+        compare_labels.seeds_of("0-2147483647")
 
 
 def test_the_time_left():
@@ -172,8 +176,8 @@ def test_other_settings_are_refused(comparison, small_data, capsys):
         (["--budget", "nan"], "--budget nan: must be more than 0"),
         (["--budget", "5", "--epochs", "2"], "--budget and --epochs: give one"),
         (["--cluster", "tcp://x:1", "--jobs", "2"], "--cluster and --jobs: give one"),
-        (["--seeds", "2147483648"], "must be from 0 to 2147483647"),
         (["--jobs", "0"], "--jobs 0: must be 1 or more"),
+        (["--draws", "1000000000"], "--draws 1000000000: must be at most 10000"),
         (["--draws", "2", "--seeds", "1-2"], "--seeds and --draws: give one of them"),
         (["--data", "gone.npz"], "gone.npz: no such file"),
         (["--cluster", "tcp://127.0.0.1:1"], "no scheduler with workers answers"),
@@ -188,10 +192,11 @@ def test_bad_options(options, message, tmp_path, capfd):
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path, capsys):
-    (tmp_path / "thesis.txt").write_text("kept")
+    for name in ("thesis.txt", ".thesis.partial.txt"):
+        (tmp_path / name).write_text("kept")
     assert compare_labels.main(["--out", str(tmp_path)]) == 2
     assert "holds other files" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_failed_run_is_named_and_the_others_go_on(
@@ -200,33 +205,107 @@ def test_a_failed_run_is_named_and_the_others_go_on(
     out = tmp_path / "out"
     options = options_of(small_data, out, "--methods", "standalone", "--draws", 2)
     blocked = out / "standalone-20-1"
-    start_script = compare_labels.start_script
+    run_training = compare_labels.run_training
 
-    def fail_once(folder, *arguments):
+    def fail_once(start, folder, *arguments):
         if folder == blocked.resolve():
             raise helpers.RunError("the machine is on fire")
-        return start_script(folder, *arguments)
+        return run_training(start, folder, *arguments)
 
-    monkeypatch.setattr(compare_labels, "start_script", fail_once)
-    # in this process, so that the change above holds
-    with joblib.parallel_config("threading", n_jobs=1):
-        monkeypatch.setattr(compare_labels, "engine", lambda args: nullcontext(1))
-        assert compare_labels.main(options) == 1
+    monkeypatch.setattr(compare_labels, "run_training", fail_once)
+    assert compare_labels.main(options) == 1
     error = capsys.readouterr().err
     assert "standalone-20-1: the machine is on fire" in error
     assert "1 runs failed" in error
     assert [row["seed"] for row in read_csv(out / "runs.csv")] == ["2"]
 
 
-def test_no_run_is_begun_once_the_comparison_has_ended(tmp_path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    shared = dict.fromkeys(compare_labels.SHARED)
-    text = compare_labels.attempt(
-        ended.pid, tmp_path / "out", "standalone", 20, 1, shared, 1
-    )
-    assert text == "standalone-20-1: the comparison has ended"
-    assert not list(tmp_path.iterdir())
+def test_a_run_is_started_with_the_options_of_the_comparison(tmp_path):
+    shared = dict.fromkeys(compare_labels.SHARED) | {"budget": 2.5}
+    shared["image_size"] = 12
+    commands = []
+
+    def start(command, **options):
+        commands.append(command[1:])
+        raise helpers.RunError("enough")
+
+    for method in ("tuned-without-lines+balance", "standalone"):
+        text = compare_labels.attempt(start, tmp_path, method, 50, 3, shared, 2)
+        assert text == f"{method}-50-3: enough"
+    tuned, standalone = map(" ".join, commands)
+    assert "sgan_tuned.py --labels 50 --seed 3 --out" in tuned
+    assert "--without lines+balance --threads 2 --image-size 12 --budget 2.5" in tuned
+    assert "standalone_classifier.py --labels 50 --seed 3" in standalone
+    assert "--threads 2 --image-size 12 --verbose" in standalone
+
+
+class LosingExecutor(ThreadPoolExecutor):
+    """As a cluster's: the first call is lost with its workers."""
+
+    def __init__(self, lose):
+        super().__init__(1)
+        self._lose = lose
+
+    def submit(self, *arguments):
+        if self._lose is None:
+            return super().submit(*arguments)
+        call, lose = Future(), self._lose
+        self._lose = None
+        lose(call)
+        return call
+
+
+def test_a_lost_worker_is_named_and_the_others_go_on(
+    small_data, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "out"
+    options = options_of(small_data, out, "--methods", "standalone", "--draws", 2)
+
+    def lose(call):
+        call.set_exception(Exception("four workers\ndied over it"))
+
+    losing = nullcontext((LosingExecutor(lose), 1))
+    monkeypatch.setattr(compare_labels, "engine", lambda *arguments: losing)
+    assert compare_labels.main(options) == 1
+    error = capsys.readouterr().err
+    assert "standalone-20-1: four workers died over it" in error
+    assert "1 runs failed" in error
+    assert [row["seed"] for row in read_csv(out / "runs.csv")] == ["2"]
+
+
+def test_a_lost_scheduler_is_told(small_data, tmp_path, capsys, monkeypatch):
+    def lose(call):
+        call.cancel()
+        call.set_running_or_notify_cancel()
+
+    losing = nullcontext((LosingExecutor(lose), 1))
+    monkeypatch.setattr(compare_labels, "engine", lambda *arguments: losing)
+    options = options_of(small_data, tmp_path / "out", "--methods", "standalone")
+    assert compare_labels.main([*options, "--draws", "1"]) == 1
+    error = capsys.readouterr().err
+    assert error == "compare_labels.py: the scheduler was lost; start again to go on\n"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_makes_the_runs_save_and_end(signum, small_data, tmp_path):
+    out = tmp_path / "out"
+    options = options_of(small_data, out, "--methods", "tuned", "--draws", 3)
+    options[options.index("--max-steps") + 1] = "40"
+    command = [sys.executable, str(ROOT / "compare_labels.py"), *options]
+    run = subprocess.Popen([*command, "--jobs", "2"], stderr=subprocess.PIPE, text=True)
+    runs = [out / f"tuned-20-{seed}" for seed in (1, 2)]
+    deadline = time.monotonic() + 120
+    while not all((folder / "history.csv").exists() for folder in runs):
+        assert time.monotonic() < deadline and run.poll() is None
+        time.sleep(0.05)
+    run.send_signal(signum)
+    _, error = run.communicate(timeout=120)
+    assert run.returncode == 128 + signum
+    assert error == "compare_labels.py: interrupted; start again to go on\n"
+    for folder in runs:
+        last = read_csv(folder / "history.csv")[-1]["step"]
+        assert (folder / f"checkpoint-{int(last):06d}.npz").exists()
+    assert not (out / "tuned-20-3").exists()
 
 
 def free_port():
@@ -321,12 +400,14 @@ def test_a_killed_comparison_goes_on_with_other_threads(small_data, tmp_path):
     options = options_of(small_data, out, "--methods", "tuned", "--draws", 2)
     options[options.index("--max-steps") + 1] = "9"
     command = [sys.executable, str(ROOT / "compare_labels.py"), *options]
-    run = subprocess.Popen(command, start_new_session=True)
+    run = subprocess.Popen(command)
     deadline = time.monotonic() + 120
     while not (out / "tuned-20-1" / "history.csv").exists():
         assert time.monotonic() < deadline and run.poll() is None
         time.sleep(0.05)
-    os.killpg(run.pid, signal.SIGKILL)
+    scripts = psutil.Process(run.pid).children()
+    for process in (run, *scripts):
+        process.kill()
     run.wait()
     # what a kill in the middle of a write leaves
     (out / ".runs.partial.csv").write_text("half a ta")
