@@ -9,8 +9,8 @@
 Methods: `standalone`, the tutorial's classifier on the labelled images alone; `sgan`,
 the tutorial's SGAN; `tuned`, the tuned one; `tuned-without-NAME`, the tuned one with an
 ingredient left out. Each run is one start of that method's script. The same seed means
-the same labelled images for all methods. No run is left out, and nothing is chosen by
-test accuracy: each figure is that of a run's last step.
+the same labelled images for all methods. No run is left out, and each figure is that of
+a run's last step: no step is chosen by test accuracy.
 """
 
 import argparse

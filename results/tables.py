@@ -171,10 +171,14 @@ def main():
     comparison = read_rows(RESULTS / "comparison" / "runs.csv")
     print_labels(comparison)
     print()
+    print_labels(read_rows(RESULTS / "fashion" / "runs.csv"))
+    print()
     ablation = RESULTS / "ablation"
     whole = [row for row in tuned if row["budget_minutes"] == "10"]
     print_ablations(whole, read_rows(ablation / "runs.csv"))
     curves = read_rows(budgets / "curves.csv")
+    without = read_rows(ablation / "curves.csv")
+    seeds = {row["seed"] for row in without}
     plot_error_by_minutes(
         {
             "tutorial's SGAN": [{**row, "seed": "1"} for row in rows],
@@ -188,10 +192,16 @@ def main():
         ],
     )
     plot_error_by_minutes(
-        group(
-            read_rows(ablation / "curves.csv"),
-            lambda row: row["method"].replace("tuned-without-", "without "),
-        ),
+        {
+            "nothing left out": [
+                row
+                for row in curves
+                if row["budget_minutes"] == "10" and row["seed"] in seeds
+            ],
+            **group(
+                without, lambda row: row["method"].replace("tuned-without-", "without ")
+            ),
+        },
         ablation / "error_by_minutes.png",
     )
 
