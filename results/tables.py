@@ -181,7 +181,10 @@ def main():
     seeds = {row["seed"] for row in without}
     plot_error_by_minutes(
         {
-            "tutorial's SGAN": [{**row, "seed": "1"} for row in rows],
+            "tutorial's SGAN": [
+                *({**row, "seed": "1"} for row in rows),
+                *read_rows(RESULTS / "comparison" / "sgan_curves.csv"),
+            ],
             **group(curves, lambda row: f"tuned, {row['budget_minutes']} minutes"),
         },
         budgets / "error_by_minutes.png",
