@@ -115,17 +115,30 @@ def locked(folder):
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle, wait=False)
         except BlockingIOError:
             raise InputError(
                 f"{folder}: another run is at work there; wait for it, or name a new "
                 "folder"
             ) from None
-        except OSError:
-            pass  # a file system without locks
         yield
     finally:
         os.close(handle)
+
+
+def lock(handle, wait=True):
+    """Lock an open file, where its file system and the operating system can.
+
+    Without `wait`, raises BlockingIOError where another process holds the lock.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass  # a file system without locks
 
 
 def remove_partials(folder):

@@ -32,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
-from checkpoints import Interrupted, fcntl, locked, noted_signals, remove_partials
+from checkpoints import Interrupted, lock, locked, noted_signals, remove_partials
 from datasets import load_arrays
 from devices import PRECISIONS, count_cores, processor_name
 from helpers import (
@@ -192,11 +192,11 @@ def make_one_run(start, out, method, n_labels, seed, shared, threads):
     """
     folder = Path(out) / run_name(method, n_labels, seed)
     result = folder / "result.json"
-    with held(lock_of(folder)) as lock:
+    with held(lock_of(folder)) as handle:
         if result.exists():
             return json.loads(result.read_text())
         if not is_finished(folder, method):
-            run_training(start, folder, method, n_labels, seed, shared, threads, lock)
+            run_training(start, folder, method, n_labels, seed, shared, threads, handle)
         settings = json.loads((folder / "settings.json").read_text())
         with open(folder / "accuracy.csv", newline="") as file:
             last = list(csv.DictReader(file))[-1]
@@ -222,7 +222,7 @@ def is_finished(folder, method):
     return (folder / last).exists()
 
 
-def run_training(start, folder, method, n_labels, seed, shared, threads, lock):
+def run_training(start, folder, method, n_labels, seed, shared, threads, locked_file):
     """Start a run's script, or let it go on, and wait for its end."""
     script, more = script_of(method)
     left_out = {"standalone": ("epochs", "budget"), "sgan": ("budget",)}.get(method, ())
@@ -248,7 +248,7 @@ def run_training(start, folder, method, n_labels, seed, shared, threads, lock):
             text=True,
             # with these it holds the locks as long as it lives, even if this process
             # is killed
-            pass_fds=[handle for handle in (lock, gpu) if handle is not None],
+            pass_fds=[handle for handle in (locked_file, gpu) if handle is not None],
         )
         _, error = process.communicate()
     if process.returncode != 0:
@@ -271,13 +271,7 @@ def held(path, wait=True):
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                raise
-            except OSError:
-                pass  # a file system without locks
+        lock(handle, wait)
         yield handle
     finally:
         os.close(handle)
@@ -301,10 +295,10 @@ def one_gpu():
             name = f"compare_labels-{user}-gpu-{gpu}.lock"
             path = Path(tempfile.gettempdir(), name)
             try:
-                lock = stack.enter_context(held(path, wait=False))
+                handle = stack.enter_context(held(path, wait=False))
             except BlockingIOError:
                 continue
-            yield {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}, lock
+            yield {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}, handle
             return
         yield dict(os.environ), None
 
@@ -607,7 +601,7 @@ def run(args):
         scripts = Scripts()
         task, start = attempt, scripts.start
         if args.cluster:
-            task, start = define_task(str(ROOT)), None
+            task, start = define_task(str(ROOT)), subprocess.Popen
         with (
             engine(args, scripts) as (executor, jobs),
             Status(out, grid, rows, jobs),
@@ -619,11 +613,10 @@ def run(args):
             }
             for call in as_completed(calls):
                 row = result_of(call, run_name(*calls[call]))
-                if scripts.signum is not None and isinstance(row, str):
-                    continue
                 if isinstance(row, str):
-                    failures.append(row)
-                    print(f"\r{row}", file=sys.stderr, flush=True)
+                    if scripts.signum is None:
+                        failures.append(row)
+                        print(f"\r{row}", file=sys.stderr, flush=True)
                     continue
                 rows.append(row)
                 save_results(out, rows, published)
@@ -654,12 +647,9 @@ def define_task(root):
 
 
 def attempt(start, *arguments):
-    """Return make_one_run's row, or what went wrong as text: the others go on.
-
-    start: None for subprocess.Popen.
-    """
+    """Return make_one_run's row, or what went wrong as text: the others go on."""
     try:
-        return make_one_run(start or subprocess.Popen, *arguments)
+        return make_one_run(start, *arguments)
     except (RunError, Interrupted, OSError, ValueError, LookupError) as error:
         return f"{run_name(*arguments[1:4])}: {error}"
 
