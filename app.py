@@ -17,28 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import (
-    InputError,
-    LazyModule,
-    OneLineParser,
-    class_probabilities,
-    generate_latent_points,
-    run_script,
-)
-from images import fit_image, read_image
-from load_generator import (
-    generate,
-    load_generator,
-    load_named_classifier,
-)
-from model_files import newest_in, newest_model
-from run_folder import to_pixels
+from gankit.backend import Image, LazyModule, keras
+from gankit.command import InputError, OneLineParser, run_script
+from gankit.data.images import fit_image, read_image
+from gankit.models.classify import class_probabilities
+from gankit.models.files import newest_in, newest_model
+from gankit.pictures import to_pixels
+from helpers import generate_latent_points
+from load_generator import generate, load_generator, load_named_classifier
 
 gr = LazyModule("gradio")
 middleware = LazyModule("starlette.middleware")
-keras = LazyModule("keras")
-Image = LazyModule("PIL.Image")
-
 HOST = "127.0.0.1"
 LARGEST_UPLOAD = "10mb"
 # the canvas, in pixels
@@ -55,7 +44,6 @@ CONTENT_POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
     "form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 )
-
 CANVAS_HTML = f"""
 <canvas width="{CANVAS}" height="{CANVAS}" aria-label="Draw here"></canvas>
 <p>Draw a digit here. <button type="button">Clear</button></p>

@@ -11,6 +11,7 @@ float32 under a mixed-precision policy too, so that losses keep their digits.
 """
 
 import argparse
+import functools
 import importlib.util
 import shutil
 import sys
@@ -18,32 +19,19 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import (
-    N_CLASSES,
-    OneLineParser,
-    run_script,
-    writable_folder,
-    write_atomically,
-)
+from gankit.backend import keras, layers
+from gankit.command import OneLineParser, run_script
+from gankit.folders import writable_folder, write_atomically
+from gankit.models.classify import CLASSES, UNKNOWN
 
 
-def parse_arguments(argv=None):
+def parse_arguments(argv):
     parser = OneLineParser(
         description="Summarise and draw four designs of a discriminator.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", default=".", help="folder of the diagrams")
     return parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    parse_arguments()  # --help need not wait for TensorFlow
-
-import keras  # noqa: E402
-from keras import layers  # noqa: E402
-
-# names of the layers that end a classifier; the last class of UNKNOWN's is 'unknown'
-CLASSES, UNKNOWN = "classes", "classes_and_unknown"
 
 
 def adam():
@@ -122,15 +110,19 @@ def custom_activation(logits):
     )
 
 
-@keras.saving.register_keras_serializable(package="sgan")
-class CustomActivation(layers.Layer):
-    """custom_activation as a layer without weights, which safe mode can reload."""
+@functools.cache
+def define_custom_activation():
+    """Return custom_activation as a class of layers, which safe mode can reload."""
 
-    def call(self, logits):
-        return custom_activation(logits)
+    @keras.saving.register_keras_serializable(package="sgan")
+    class CustomActivation(layers.Layer):
+        def call(self, logits):
+            return custom_activation(logits)
 
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], 1)
+        def compute_output_shape(self, input_shape):
+            return (*input_shape[:-1], 1)
+
+    return CustomActivation
 
 
 def define_stacked_discriminators(in_shape=(28, 28, 1), n_classes=10):
@@ -145,21 +137,10 @@ def define_stacked_discriminators(in_shape=(28, 28, 1), n_classes=10):
     c_out_layer = layers.Activation("softmax", dtype="float32")(logits)
     c_model = keras.Model(in_image, c_out_layer)
     compile_model(c_model, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    d_out_layer = CustomActivation(dtype="float32")(logits)
+    d_out_layer = define_custom_activation()(dtype="float32")(logits)
     d_model = keras.Model(in_image, d_out_layer)
     compile_model(d_model, "binary_crossentropy")
     return d_model, c_model
-
-
-def count_classes(c_model):
-    """Return how many classes a classifier tells apart, 'unknown' not counted."""
-    n_outputs, last = c_model.output_shape[-1], c_model.layers[-1]
-    # a layer that was given no name, with one output more than there are digits, is
-    # that of a multi-output design too
-    unnamed = isinstance(last, layers.Dense) and last.name.startswith("dense")
-    if last.name == UNKNOWN or (unnamed and n_outputs == N_CLASSES + 1):
-        return n_outputs - 1
-    return n_outputs
 
 
 def missing_drawing_tool():
@@ -220,8 +201,7 @@ def run(args):
 
 
 def main(argv=None):
-    args = parse_arguments(argv)
-    return run_script("discriminators.py", lambda: run(args))
+    return run_script("discriminators.py", lambda: run(parse_arguments(argv)))
 
 
 if __name__ == "__main__":

@@ -15,34 +15,23 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets import LARGEST_SIDE, load_arrays
-from helpers import (
-    InputError,
-    LazyModule,
-    OneLineParser,
-    class_probabilities,
-    dated_folder,
-    describe_labelled,
-    measure_accuracy,
-    new_folder,
-    printable,
-    run_script,
-    write_atomically,
-)
-from model_files import (
-    SHIPPED_RUN,  # noqa: F401
-    check_classes,
+from gankit.backend import figure
+from gankit.command import InputError, OneLineParser, printable, run_script
+from gankit.data.arrays import LARGEST_SIDE
+from gankit.data.labels import describe_labelled
+from gankit.data.load import load_arrays
+from gankit.folders import dated_folder, new_folder, write_atomically
+from gankit.models.classify import class_probabilities, count_classes, measure_accuracy
+from gankit.models.files import (
     load_checked,
     newest_model,
+    read_class_names,
     read_config,
 )
-from predictions import list_images, predict_images
-from run_folder import count_confusions, draw_confusions, read_class_names
-from training_run import add_data_options
-from untrusted import check_layers
-
-discriminators = LazyModule("discriminators")
-figure = LazyModule("matplotlib.figure")
+from gankit.models.predictions import list_images, predict_images
+from gankit.models.untrusted import check_classes, check_layers
+from gankit.pictures import count_confusions, draw_confusions
+from gankit.training.settings import add_data_options
 
 # the classes that a classifier's configuration may name, and their modules
 ALLOWED = {
@@ -73,7 +62,7 @@ def load_classifier(path):
 
     path: a .keras or .h5 file. Returns the Keras model, not compiled:
     (n, h, w, c) in [-1, 1], c 1 or 3 -> class probabilities (n, n_classes), or one more
-    with a last class 'unknown'; discriminators.count_classes tells which. Raises
+    with a last class 'unknown'; count_classes tells which. Raises
     InputError for a file that is missing, broken, or holds anything else.
     """
     path = Path(path)
@@ -124,7 +113,7 @@ def check_input_shape(path, config):
 
 def check_names(path, c_model, class_names):
     """Raise InputError unless there are as many class names as classes, or none."""
-    n_classes = discriminators.count_classes(c_model)
+    n_classes = count_classes(c_model)
     if class_names is not None and len(class_names) != n_classes:
         raise InputError(
             f"{path}: has {len(class_names)} class names and {n_classes} classes; give "
@@ -134,7 +123,7 @@ def check_names(path, c_model, class_names):
 
 def check_fit(path, c_model, class_names, data):
     """Raise InputError where a classifier is not one for the images of `data`."""
-    n_classes, shape = discriminators.count_classes(c_model), c_model.input_shape[1:]
+    n_classes, shape = count_classes(c_model), c_model.input_shape[1:]
     names = ", ".join(class_names or [])[:200]
     remedy = "name with --data what it was trained on"
     if shape != data.image_shape:
@@ -162,7 +151,7 @@ def write_report(c_model, X, y, out, class_names=None):
 
     X: (n, h, w, c), uint8 in [0, 255]; y: (n,).
     """
-    n_classes = discriminators.count_classes(c_model)
+    n_classes = count_classes(c_model)
     names = class_names or list(map(str, range(n_classes)))
     probabilities = class_probabilities(c_model, X, n_classes=n_classes)
     predicted = probabilities.argmax(axis=-1)
@@ -216,7 +205,7 @@ def predict(args):
     predict_images(
         c_model,
         files,
-        n_classes=discriminators.count_classes(c_model),
+        n_classes=count_classes(c_model),
         class_names=class_names,
         form=args.form,
         invert=args.invert or "no",
@@ -251,7 +240,7 @@ def run(args):
         raise InputError(f"{args.data}: has no test images, which --report is about")
     if args.report:
         out = new_folder(args.out or dated_folder("reports", "load_classifier"))
-    n_classes = discriminators.count_classes(c_model)
+    n_classes = count_classes(c_model)
     for name, X, y in parts:
         accuracy = measure_accuracy(c_model, X, y, n_classes=n_classes)
         print(f"{name} Accuracy: {accuracy:.3f}%{describe_labelled(y)}")

@@ -17,31 +17,23 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import (
-    InputError,
-    LazyModule,
-    OneLineParser,
-    class_probabilities,
-    dated_folder,
-    generate_latent_points,
-    new_folder,
-    printable,
-    run_script,
-)
-from load_classifier import check_names, load_classifier
-from model_files import check_classes, load_checked, newest_model, read_config
-from run_folder import (
+from gankit.backend import Image
+from gankit.command import InputError, OneLineParser, printable, run_script
+from gankit.folders import dated_folder, new_folder
+from gankit.models.classify import class_probabilities, count_classes
+from gankit.models.files import (
+    load_checked,
+    newest_model,
     read_class_names,
-    save_frames,
-    save_sheet,
-    to_pixels,
-    write_rows,
+    read_config,
 )
-from training_run import check_options, draw_seed
-from untrusted import check_layers
-
-discriminators = LazyModule("discriminators")
-Image = LazyModule("PIL.Image")
+from gankit.models.untrusted import check_classes, check_layers
+from gankit.pictures import save_frames, save_sheet, to_pixels
+from gankit.training.records import write_rows
+from gankit.training.run import draw_seed
+from gankit.training.settings import check_options
+from helpers import generate_latent_points
+from load_classifier import check_names, load_classifier
 
 # the classes that a generator's configuration may name, and their modules; the quick
 # convolution of fast_conv.py is saved as a plain one
@@ -126,7 +118,7 @@ def load_named_classifier(path):
     """Return the classifier in a file and the names of its classes, a list of str."""
     c_model, names = load_classifier(path), read_class_names(path)
     check_names(path, c_model, names)
-    return c_model, names or [*map(str, range(discriminators.count_classes(c_model)))]
+    return c_model, names or [*map(str, range(count_classes(c_model)))]
 
 
 def load_matching_classifier(path, g_model):

@@ -15,41 +15,22 @@ from pathlib import Path
 
 import numpy as np
 
-from devices import choose_jit, count_parts, prepare_tensorflow
-from helpers import (
-    InputError,
-    LazyModule,
-    OneLineParser,
-    check_labels,
-    dated_folder,
-    define_take,
-    describe_labelled,
-    generate_latent_points,
-    measure_accuracy,
-    run_script,
-    select_labels,
-)
-from run_folder import save_model, save_sheet
-from tensorboard_log import EventLog
-from training_run import (
-    add_options,
-    derive_seed,
-    describe_settings,
-    draw_seed,
-    keeps_log,
-    load_data,
-    make_run,
-    open_run,
-    resolve_options,
-    split_in_parts,
-    verbosity,
-)
-
-keras = LazyModule("keras")
-layers = LazyModule("keras.layers")
-tf = LazyModule("tensorflow")
-discriminators = LazyModule("discriminators")
-fast_conv = LazyModule("fast_conv")
+import discriminators
+from gankit.backend import keras, layers, tf
+from gankit.command import InputError, OneLineParser, run_script
+from gankit.data.labels import check_labels, describe_labelled, select_labels
+from gankit.folders import dated_folder
+from gankit.models.classify import count_classes, measure_accuracy
+from gankit.models.files import save_model
+from gankit.pictures import save_sheet
+from gankit.training.batches import define_take, derive_seed, split_in_parts
+from gankit.training.devices import choose_jit, count_parts, prepare_tensorflow
+from gankit.training.fast_conv import accelerate
+from gankit.training.loop import make_run
+from gankit.training.run import describe_settings, draw_seed, load_data, open_run
+from gankit.training.settings import add_options, keeps_log, resolve_options, verbosity
+from gankit.training.tensorboard import EventLog
+from helpers import generate_latent_points
 
 HISTORY = ("step", "c_loss", "c_accuracy", "d_loss_real", "d_loss_fake", "g_loss")
 
@@ -304,7 +285,7 @@ def train(
     if seed is None:
         seed = draw_seed()
     rng = np.random.default_rng(seed)
-    n_classes = discriminators.count_classes(c_model)
+    n_classes = count_classes(c_model)
     labelled = select_labels(y, n_labels, n_classes, rng, class_names=class_names)
     supervised = [X[labelled], y[labelled]]
     print(supervised[0].shape, supervised[1].shape)
@@ -314,7 +295,7 @@ def train(
         f"b/e={bat_per_epo}, steps={n_steps}"
     )
 
-    fast_conv.accelerate(g_model)
+    accelerate(g_model)
     train_steps = define_train_steps(
         g_model,
         d_model,
@@ -418,7 +399,7 @@ def summarize_performance(
     plot_name = f"generated_plot_{step:04d}.png"
     save_sheet(g_model.predict_on_batch(sheet_points), out / plot_name)
 
-    n_classes = discriminators.count_classes(c_model)
+    n_classes = count_classes(c_model)
     train_acc, test_acc, labelled_acc = (
         None
         if samples is None

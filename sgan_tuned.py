@@ -15,47 +15,26 @@ shares of the classes; a generator that matches features; and a schedule.
 """
 
 import argparse
-import json
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 
-from devices import choose_jit, count_parts, prepare_tensorflow
-from helpers import (
-    InputError,
-    LazyModule,
-    OneLineParser,
-    check_labels,
-    class_probabilities,
-    dated_folder,
-    define_take,
-    generate_latent_points,
-    measure_accuracy,
-    run_script,
-    select_labels,
-)
+import discriminators
+from gankit.backend import keras, layers, tf
+from gankit.command import InputError, OneLineParser, run_script
+from gankit.data.labels import check_labels, select_labels
+from gankit.folders import dated_folder
+from gankit.models.classify import count_classes, measure_accuracy
+from gankit.training.augmentation import LINES, augment, draw_changes
+from gankit.training.batches import define_take, derive_seed, split_in_parts
+from gankit.training.budget import check_budget, fit_to_budget, read_n_steps
+from gankit.training.devices import choose_jit, count_parts, prepare_tensorflow
+from gankit.training.loop import make_run
+from gankit.training.run import describe_settings, draw_seed, load_data, open_run
+from gankit.training.settings import add_options, keeps_log, resolve_options, verbosity
+from gankit.training.tensorboard import EventLog
+from helpers import generate_latent_points
 from sgan_mnist import check_batch, summarize_performance
-from tensorboard_log import EventLog
-from training_run import (
-    add_options,
-    derive_seed,
-    describe_settings,
-    draw_seed,
-    keeps_log,
-    load_data,
-    make_run,
-    open_run,
-    resolve_options,
-    split_in_parts,
-    verbosity,
-)
-
-keras = LazyModule("keras")
-layers = LazyModule("keras.layers")
-tf = LazyModule("tensorflow")
-discriminators = LazyModule("discriminators")
 
 HISTORY = (
     "step",
@@ -66,18 +45,6 @@ HISTORY = (
     "d_loss_fake",
     "g_loss",
 )
-
-# The settings below were chosen on 5,000 of the training images, held out, with label
-# draws (seeds 101 and up) that no reported run uses. That there are lines, a balance
-# and a LARGEST pixel is owed to failures of earlier states in the reported draws.
-
-# largest changes of an image, each drawn uniformly: rotation in radians, scale and
-# shear as fractions, perspective as a fraction a pixel, shift in pixels, thickness of
-# the strokes as a fraction of the way to a 3x3 dilation or erosion
-ROTATION, SCALE, SHEAR, PERSPECTIVE, SHIFT = 0.21, 0.18, 0.22, 0.004, 2.4
-THICKNESS = 0.5
-# share of the images with a line drawn or erased, and half its largest length, pixels
-LINES, HALF_LENGTH = 0.25, 6.0
 # so much of that for what the teacher sees (Sohn et al. 2020, FixMatch)
 WEAK = 0.35
 # largest weight of the consistency loss, reached after this fraction of the steps
@@ -129,7 +96,7 @@ def define_discriminator(in_shape=(28, 28, 1), n_classes=10):
     logits = layers.Dense(n_classes, dtype="float32", name="logits")(fe)
     c_out_layer = layers.Activation("softmax", dtype="float32")(logits)
     c_model = keras.Model(in_image, c_out_layer)
-    d_out_layer = discriminators.CustomActivation(dtype="float32")(logits)
+    d_out_layer = discriminators.define_custom_activation()(dtype="float32")(logits)
     d_model = keras.Model(in_image, d_out_layer)
     return d_model, c_model
 
@@ -211,83 +178,6 @@ def energy_distance(generated, real):
 
     between = 2 * tf.reduce_mean(distances(generated, real))
     return (between - within(generated)) / within(real) - 1
-
-
-def draw_changes(n, seed, strength=1.0, lines=LINES):
-    """Draw n changes of an image for augment.
-
-    seed: int32 (2,). strength: a fraction of the largest changes. lines: the share of
-    images that get a line.
-    Returns maps, float32 (n, 8), thickness, (n,), and lines, (n, 6).
-    """
-    largest = np.array(
-        [ROTATION, SCALE, SCALE, SHEAR, SHIFT, SHIFT]
-        + [PERSPECTIVE, PERSPECTIVE, THICKNESS],
-        np.float32,
-    )
-    drawn = tf.random.stateless_uniform((15, n), seed, -1.0, 1.0)
-    changes = strength * largest[:, None] * drawn[:9]
-    rotation, scale_x, scale_y, shear, dx, dy, px, py, thickness = tf.unstack(changes)
-    cosine, sine = tf.cos(rotation), tf.sin(rotation)
-    xx, xy = cosine * (1 + scale_x), shear - sine * (1 + scale_y)
-    yx, yy = sine * (1 + scale_x), cosine * (1 + scale_y)
-    maps = tf.stack([xx, xy, dx, yx, yy, dy, px, py], axis=1)
-    present, ink, across, down, direction, length = tf.unstack(drawn[9:])
-    ink = tf.where(abs(present) < lines, tf.sign(ink), 0.0)
-    angle, half = np.pi * direction, 1 + (HALF_LENGTH - 1) * abs(length)
-    lines = [ink, 2 / 3 * across, 2 / 3 * down, tf.cos(angle), tf.sin(angle), half]
-    return maps, thickness, tf.stack(lines, axis=1)
-
-
-def augment(images, maps, thickness, lines):
-    """Return the images with other strokes and another geometry.
-
-    images: float32 (n, h, w, c) in [-1, 1]. maps: (n, 8), rows of (xx, xy, dx, yx, yy,
-    dy, px, py): with (u, v) a pixel's place from the image's centre, its value is that
-    at (xx u + xy v + dx, yx u + yy v + dy) / (1 + px u + py v), bilinear; what comes
-    from outside is -1, the background. thickness: (n,) in [-1, 1], from a 3x3 erosion
-    to a 3x3 dilation. lines: (n, 6), rows of (ink, x, y, cosine, sine, half length): a
-    line of 3 pixels' width is drawn for ink 1, erased for -1, neither for 0, around
-    (x, y), a place from -1 to 1, in that direction; the half length is in pixels.
-    """
-    amount = thickness[:, None, None, None]
-    dilated = tf.nn.max_pool2d(images, 3, 1, "SAME")
-    eroded = -tf.nn.max_pool2d(-images, 3, 1, "SAME")
-    images = tf.where(
-        amount > 0,
-        images + amount * (dilated - images),
-        images - amount * (eroded - images),
-    )
-    n, height, width, channels = images.shape
-    x, y = (width - 1) / 2, (height - 1) / 2
-    u, v = np.arange(width) - x, np.arange(height)[:, np.newaxis] - y
-    u, v = u.astype(np.float32), v.astype(np.float32)
-    ink, across, down, cosine, sine, half = tf.unstack(lines[:, :, None, None], axis=1)
-    from_x, from_y = u - x * across, v - y * down
-    along = tf.maximum(abs(from_x * cosine + from_y * sine) - half, 0)
-    distance = tf.sqrt((from_y * cosine - from_x * sine) ** 2 + along**2)
-    covered = (abs(ink) * tf.clip_by_value(2 - distance, 0, 1))[..., None]
-    images += covered * (ink[..., None] - images)
-    xx, xy, dx, yx, yy, dy, px, py = tf.unstack(maps[:, :, None, None], axis=1)
-    depth = 1 + px * u + py * v
-    # places in images with a border of background, on which all that is outside falls
-    border = [[0, 0], [1, 2], [1, 2], [0, 0]]
-    x = tf.clip_by_value((xx * u + xy * v + dx) / depth + x + 1, 0, width + 1)
-    y = tf.clip_by_value((yx * u + yy * v + dy) / depth + y + 1, 0, height + 1)
-    left, top = tf.floor(x), tf.floor(y)
-    pixels = tf.pad(images, border, constant_values=-1.0)
-    pixels = tf.reshape(pixels, (n or -1, (height + 3) * (width + 3), channels))
-    corner = tf.cast(top, tf.int32) * (width + 3) + tf.cast(left, tf.int32)
-
-    def row(below):
-        at_left, at_right = (
-            tf.gather(pixels, corner + below * (width + 3) + right, batch_dims=1)
-            for right in (0, 1)
-        )
-        return at_left + (x - left)[..., None] * (at_right - at_left)
-
-    above = row(0)
-    return above + (y - top)[..., None] * (row(1) - above)
 
 
 def define_train_steps(
@@ -512,7 +402,7 @@ def train(
     if seed is None:
         seed = draw_seed()
     rng = np.random.default_rng(seed)
-    n_classes = discriminators.count_classes(c_model)
+    n_classes = count_classes(c_model)
     labelled = select_labels(y, n_labels, n_classes, rng, class_names=class_names)
     supervised = [X[labelled], y[labelled]]
     print(supervised[0].shape, supervised[1].shape)
@@ -624,47 +514,6 @@ def train(
     )
 
 
-def fit_to_budget(
-    minutes, train_steps, state, average_model, dataset, test_dataset, evaluate_every
-):
-    """Return how many steps take so many minutes, evaluations included.
-
-    For a thirtieth of that time, 20 steps at the least, steps are made and timed; then
-    `state` is set back to what it was.
-    """
-    started = time.perf_counter()
-    before = [np.array(variable) for variable in state]
-    train_steps(tf.constant(0), tf.constant(2))
-    n_timed, timed = 0, 0.0
-    first = time.perf_counter()
-    while n_timed == 0 or timed < 2 * minutes:
-        train_steps(tf.constant(n_timed), tf.constant(20)).numpy()
-        n_timed, timed = n_timed + 20, time.perf_counter() - first
-    per_step = timed / n_timed
-    for variable, value in zip(state, before, strict=True):
-        variable.assign(value)
-    X = dataset[0]
-    class_probabilities(average_model, X[:500])
-    first = time.perf_counter()
-    class_probabilities(average_model, X[:2000])
-    per_image = (time.perf_counter() - first) / len(X[:2000])
-    if test_dataset is not None:
-        per_step += per_image * len(test_dataset[0]) / evaluate_every
-    left = 60 * minutes - (time.perf_counter() - started) - per_image * len(X)
-    return max(1, int(left / per_step))
-
-
-def read_n_steps(out):
-    """Return the steps that the run in `out` is to make, from its settings."""
-    path = Path(out) / "settings.json"
-    try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["n_steps"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: not the settings of a run of sgan_tuned.py; name such a run"
-        ) from error
-
-
 def describe_step(figures):
     """Return the text of a step's figures: as the tutorial's, u is the consistency."""
     c_loss, c_acc, consistency, d_loss1, d_loss2, g_loss = figures
@@ -736,14 +585,6 @@ def check_quarters(n_batch):
         raise InputError(
             f"batch {n_batch}: half as many are labelled, a quarter as many generated; "
             "give a multiple of 4 from 8 on"
-        )
-
-
-def check_budget(minutes):
-    """Raise InputError for a --budget that can't be met."""
-    if minutes is not None and not 0 < minutes <= 10_000:
-        raise InputError(
-            f"--budget {minutes:g}: must be more than 0 and at most 10000 minutes"
         )
 
 

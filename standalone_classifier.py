@@ -13,31 +13,18 @@ import time
 
 import numpy as np
 
-from checkpoints import locked
-from devices import choose_jit, prepare_tensorflow
-from helpers import (
-    LazyModule,
-    OneLineParser,
-    check_labels,
-    describe_labelled,
-    measure_accuracy,
-    run_script,
-    scale_images,
-    select_labels,
-    write_atomically,
-)
-from run_folder import ACCURACY, save_model, write_rows, writing_to
-from training_run import (
-    add_options,
-    describe_settings,
-    load_data,
-    open_run,
-    resolve_options,
-    verbosity,
-)
-
-keras = LazyModule("keras")
-discriminators = LazyModule("discriminators")
+import discriminators
+from gankit.backend import keras
+from gankit.command import OneLineParser, run_script
+from gankit.data.images import scale_images
+from gankit.data.labels import check_labels, describe_labelled, select_labels
+from gankit.folders import locked, write_atomically
+from gankit.models.classify import count_classes, measure_accuracy
+from gankit.models.files import save_model
+from gankit.training.devices import choose_jit, prepare_tensorflow
+from gankit.training.records import ACCURACY, write_rows, writing_to
+from gankit.training.run import describe_settings, load_data, open_run
+from gankit.training.settings import add_options, resolve_options, verbosity
 
 HALF_BATCH = 50
 DEFAULTS = {
@@ -68,7 +55,7 @@ def train(c_model, dataset, labelled, n_steps, rng, *, verbose=0):
             X[chosen], y[chosen], batch_size=HALF_BATCH, shuffle=False, verbose=verbose
         )
         n_steps -= n
-    n_classes = discriminators.count_classes(c_model)
+    n_classes = count_classes(c_model)
     return measure_accuracy(c_model, X, y, n_classes=n_classes)
 
 

@@ -13,17 +13,9 @@ import sys
 
 import numpy as np
 
-from helpers import (
-    LazyModule,
-    OneLineParser,
-    run_script,
-    writable_folder,
-    write_atomically,
-)
-
-keras = LazyModule("keras")
-layers = LazyModule("keras.layers")
-figure = LazyModule("matplotlib.figure")
+from gankit.backend import figure, keras, layers
+from gankit.command import OneLineParser, run_script
+from gankit.folders import writable_folder, write_atomically
 
 X = np.asarray([[1, 2], [3, 4]])
 

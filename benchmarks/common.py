@@ -20,23 +20,18 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import devices  # noqa: E402
+
 import sgan_mnist  # noqa: E402
+from gankit.backend import layers, tf  # noqa: E402
+from gankit.command import InputError, OneLineParser  # noqa: E402
+from gankit.folders import writable_folder, write_atomically  # noqa: E402
+from gankit.training import devices, fast_conv  # noqa: E402
 from helpers import (  # noqa: E402
-    InputError,
-    LazyModule,
-    OneLineParser,
     generate_fake_samples,
     generate_latent_points,
     generate_real_samples,
     select_supervised_samples,
-    writable_folder,
-    write_atomically,
 )
-
-fast_conv = LazyModule("fast_conv")
-layers = LazyModule("keras.layers")
-tf = LazyModule("tensorflow")
 
 LATENT_DIM = 100
 N_BATCH = 100

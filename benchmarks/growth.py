@@ -28,9 +28,10 @@ from common import (
 )
 from matplotlib.figure import Figure
 
-from datasets import load_arrays
-from helpers import run_script, write_atomically
-from run_folder import write_rows
+from gankit.command import run_script
+from gankit.data.load import load_arrays
+from gankit.folders import write_atomically
+from gankit.training.records import write_rows
 
 
 class Setting(NamedTuple):

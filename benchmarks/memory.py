@@ -28,7 +28,8 @@ from common import (
 )
 
 import sgan_mnist
-from helpers import load_real_samples, run_script
+from gankit.command import run_script
+from helpers import load_real_samples
 
 RUNS = {
     "import": "importing TensorFlow, nothing else",

@@ -41,14 +41,11 @@ from common import (
     write_text,
 )
 
-from datasets import load_arrays
-from helpers import (
-    InputError,
-    LazyModule,
-    run_script,
-    scale_images,
-    select_supervised_samples,
-)
+from gankit.backend import LazyModule
+from gankit.command import InputError, run_script
+from gankit.data.images import scale_images
+from gankit.data.load import load_arrays
+from helpers import select_supervised_samples
 from sgan_mnist import check_batch
 
 torch_step = LazyModule("torch_step")

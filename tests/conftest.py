@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gankit import backend
+from gankit.data import load
+
 # the tests are of a CPU; scripts that they start inherit this
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
-import datasets  # noqa: E402
-import helpers  # noqa: E402
 
 # as scripts have it, before TensorFlow is imported
-helpers.choose_onednn()
+backend.choose_onednn()
 
 import tensorflow as tf  # noqa: E402
 
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def mnist():
     """The bundled arrays, ([x_train, y_train], [x_test, y_test])."""
-    data = datasets.load_arrays()
+    data = load.load_arrays()
     return data.train, data.test
 
 

@@ -12,7 +12,7 @@ import app
 import discriminators
 import load_classifier
 import sgan_mnist
-from run_folder import save_model
+from gankit.models.files import save_model
 
 LATENT_DIM = 8
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")

@@ -13,13 +13,12 @@ import keras
 import numpy as np
 import pytest
 
-import checkpoints
-import helpers
 import sgan_mnist
-import training_run
-from checkpoints import (
+from gankit import command
+from gankit.folders import locked
+from gankit.training import loop, records
+from gankit.training.checkpoints import (
     checkpoint_paths,
-    locked,
     read_checked,
     restore_newest,
     save_checkpoint,
@@ -77,7 +76,7 @@ def test_the_last_two_are_kept_and_the_newest_is_restored(tmp_path):
     np.testing.assert_array_equal(record["history"], np.full((2, 5), step))
     np.testing.assert_array_equal(variables[0], [step, 0.5])
     assert variables[1].value == 3
-    with pytest.raises(helpers.InputError, match="is of other networks"):
+    with pytest.raises(command.InputError, match="is of other networks"):
         restore_newest(tmp_path, [Value([0.0]), Value(0)])
     assert restore_newest(tmp_path / "none", variables) == (0, None)
 
@@ -100,7 +99,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, capsys):
         assert variable.value.tolist() == [1] * 50
         assert f"{newest}: the checksum is wrong" in capsys.readouterr().err
     older.write_bytes(b"")
-    with pytest.raises(helpers.InputError, match="no checkpoint is whole"):
+    with pytest.raises(command.InputError, match="no checkpoint is whole"):
         restore_newest(tmp_path, [variable])
 
 
@@ -147,7 +146,7 @@ def test_resumed_is_uninterrupted(design, precision, threads, small_data, tmp_pa
 
 def slow_run(options, stepping):
     """A run with a checkpoint after each step, which takes its time to be written."""
-    check_finite = training_run.check_finite
+    check_finite = records.check_finite
 
     stepped = []
 
@@ -160,8 +159,8 @@ def slow_run(options, stepping):
             stepping.set()
             time.sleep(0.2)
 
-    training_run.check_finite = note
-    training_run.CHECKPOINT_SECONDS = 0
+    records.check_finite = note
+    loop.CHECKPOINT_SECONDS = 0
     os.fsync = slow_fsync
     sys.exit(sgan_mnist.main(options))
 
@@ -226,7 +225,7 @@ def test_a_signal_finishes_the_step_and_saves(signum, status, small_data, tmp_pa
 def test_the_second_signal_ends_at_once():
     code = (
         "import checkpoints, os, signal, time\n"
-        "with checkpoints.noted_signals(lambda signum: print(signum, flush=True)):\n"
+        "with command.noted_signals(lambda signum: print(signum, flush=True)):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    time.sleep(5)\n"
@@ -242,7 +241,7 @@ def test_ignored_signals_stay_ignored_and_handlers_come_back():
     handler = signal.getsignal(signal.SIGTERM)
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with checkpoints.noted_signals(print):
+        with command.noted_signals(print):
             assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) != handler
         assert signal.getsignal(signal.SIGTERM) == handler
@@ -277,7 +276,7 @@ def test_a_full_disk(file_format, room, small_data, tmp_path, capfd):
 
 
 def test_a_locked_folder_is_refused(tmp_path):
-    busy = pytest.raises(helpers.InputError, match="another run is at work there")
+    busy = pytest.raises(command.InputError, match="another run is at work there")
     with locked(tmp_path), busy, locked(tmp_path):
         pass
     with locked(tmp_path):

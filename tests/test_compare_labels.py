@@ -17,11 +17,12 @@ import psutil
 import pytest
 
 import compare_labels
-import datasets
 import discriminators
-import helpers
 import standalone_classifier
-from checkpoints import locked
+from gankit import command
+from gankit.data import labels, load
+from gankit.folders import locked
+from gankit.training import grid
 
 ROOT = Path(compare_labels.__file__).resolve().parent
 
@@ -84,21 +85,21 @@ def test_the_time_left():
         for seed in ("1", "2")
     ]
     running = {("sgan", 20, 3): 0.25}
-    assert compare_labels.seconds_left(grid, rows, running, 1) == 175
-    assert compare_labels.seconds_left(grid, rows, running, 2) == 87.5
-    assert compare_labels.seconds_left(grid, [], running, 1) is None
+    assert grid.seconds_left(grid, rows, running, 1) == 175
+    assert grid.seconds_left(grid, rows, running, 2) == 87.5
+    assert grid.seconds_left(grid, [], running, 1) is None
 
 
 def test_one_gpu_a_run(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     monkeypatch.setattr(compare_labels.tempfile, "gettempdir", lambda: str(tmp_path))
-    with compare_labels.one_gpu() as (first, _), compare_labels.one_gpu() as (other, _):
+    with grid.one_gpu() as (first, _), grid.one_gpu() as (other, _):
         assert first["CUDA_VISIBLE_DEVICES"] == "4"
         assert other["CUDA_VISIBLE_DEVICES"] == "6"
-    with compare_labels.one_gpu() as (third, lock):
+    with grid.one_gpu() as (third, lock):
         assert third["CUDA_VISIBLE_DEVICES"] == "4" and lock is not None
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    with compare_labels.one_gpu() as (none, lock):
+    with grid.one_gpu() as (none, lock):
         assert none["CUDA_VISIBLE_DEVICES"] == "-1" and lock is None
 
 
@@ -120,7 +121,7 @@ def comparison(small_data, tmp_path_factory):
 
 def test_each_run_has_a_row(comparison):
     rows = read_csv(comparison / "runs.csv")
-    assert {row["method"] for row in rows} == set(compare_labels.SCRIPTS)
+    assert {row["method"] for row in rows} == set(grid.SCRIPTS)
     assert len(rows) == 3
     for row in rows:
         assert row["labels"] == "20" and row["seed"] == "1" and row["step"] == "2"
@@ -205,14 +206,14 @@ def test_a_failed_run_is_named_and_the_others_go_on(
     out = tmp_path / "out"
     options = options_of(small_data, out, "--methods", "standalone", "--draws", 2)
     blocked = out / "standalone-20-1"
-    run_training = compare_labels.run_training
+    run_training = grid.run_training
 
     def fail_once(start, folder, *arguments):
         if folder == blocked.resolve():
-            raise helpers.RunError("the machine is on fire")
+            raise command.RunError("the machine is on fire")
         return run_training(start, folder, *arguments)
 
-    monkeypatch.setattr(compare_labels, "run_training", fail_once)
+    monkeypatch.setattr(grid, "run_training", fail_once)
     assert compare_labels.main(options) == 1
     error = capsys.readouterr().err
     assert "standalone-20-1: the machine is on fire" in error
@@ -227,10 +228,10 @@ def test_a_run_is_started_with_the_options_of_the_comparison(tmp_path):
 
     def start(command, **options):
         commands.append(command[1:])
-        raise helpers.RunError("enough")
+        raise command.RunError("enough")
 
     for method in ("tuned-without-lines+balance", "standalone"):
-        text = compare_labels.attempt(start, tmp_path, method, 50, 3, shared, 2)
+        text = grid.attempt(start, tmp_path, method, 50, 3, shared, 2)
         assert text == f"{method}-50-3: enough"
     tuned, standalone = map(" ".join, commands)
     assert "sgan_tuned.py --labels 50 --seed 3 --out" in tuned
@@ -265,7 +266,7 @@ def test_a_lost_worker_is_named_and_the_others_go_on(
         call.set_exception(Exception("four workers\ndied over it"))
 
     losing = nullcontext((LosingExecutor(lose), 1))
-    monkeypatch.setattr(compare_labels, "engine", lambda *arguments: losing)
+    monkeypatch.setattr(grid, "engine", lambda *arguments: losing)
     assert compare_labels.main(options) == 1
     error = capsys.readouterr().err
     assert "standalone-20-1: four workers died over it" in error
@@ -279,7 +280,7 @@ def test_a_lost_scheduler_is_told(small_data, tmp_path, capsys, monkeypatch):
         call.set_running_or_notify_cancel()
 
     losing = nullcontext((LosingExecutor(lose), 1))
-    monkeypatch.setattr(compare_labels, "engine", lambda *arguments: losing)
+    monkeypatch.setattr(grid, "engine", lambda *arguments: losing)
     options = options_of(small_data, tmp_path / "out", "--methods", "standalone")
     assert compare_labels.main([*options, "--draws", "1"]) == 1
     error = capsys.readouterr().err
@@ -361,8 +362,8 @@ def test_a_cluster_whose_worker_is_killed(small_data, tmp_path):
 
 
 def test_the_standalone_classifier_sees_the_labelled_images_alone(small_data):
-    X, y = datasets.load_arrays(small_data).train
-    labelled = helpers.select_supervised_indices(y, 20, rng=np.random.default_rng(0))
+    X, y = load.load_arrays(small_data).train
+    labelled = labels.select_supervised_indices(y, 20, rng=np.random.default_rng(0))
     ends = []
     for others in (0, 255):
         images = np.full_like(X, others)

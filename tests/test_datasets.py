@@ -12,14 +12,15 @@ import pytest
 from PIL import Image
 
 import compare_labels
-import datasets
 import discriminators
 import helpers
 import load_classifier
-import run_folder
 import sgan_mnist
 import sgan_tuned
 import standalone_classifier
+from gankit import command
+from gankit.data import idx, labels, load
+from gankit.models import classify, files
 
 
 def arrays(**changes):
@@ -29,8 +30,8 @@ def arrays(**changes):
 
 def fails(path, *image_size):
     """Read data that can't be used; return the one line."""
-    with pytest.raises(helpers.InputError) as caught:
-        datasets.load_arrays(path, *image_size)
+    with pytest.raises(command.InputError) as caught:
+        load.load_arrays(path, *image_size)
     line = str(caught.value)
     assert "\n" not in line
     return line
@@ -77,18 +78,18 @@ def test_npz_files_of_ones_own(tmp_path, capsys):
     x = np.random.default_rng(0).integers(0, 256, (6, 20, 24, 3)).astype(np.uint8)
     y = np.array([0, 1, -1, -1, 2, -1], np.int8)
     np.savez(path, x_train=x, y_train=y, class_names=np.array(["a", "b é", "c", "d"]))
-    data = datasets.load_arrays(path)
+    data = load.load_arrays(path)
     np.testing.assert_array_equal(data.train[0], x)
     assert data.train[1].tolist() == y.tolist() and data.train[1].dtype == np.int64
     assert data.test is None and data.image_shape == (20, 24, 3)
     assert data.n_classes == 4 and data.class_names == ["a", "b é", "c", "d"]
     assert capsys.readouterr().out == ""
-    with pytest.raises(helpers.InputError, match="has no test images"):
+    with pytest.raises(command.InputError, match="has no test images"):
         helpers.load_test_samples(path)
     # grey, with and without the axis of channels
     grey = {"x_train": x[..., 0], "x_test": x[..., :1], "y_test": [0, 1, 2, 0, 1, 2]}
     np.savez(path, y_train=y, **grey)
-    data = datasets.load_arrays(path)
+    data = load.load_arrays(path)
     assert data.n_classes == 3 and data.class_names is None
     np.testing.assert_array_equal(data.train[0], data.test[0])
 
@@ -97,16 +98,16 @@ def test_images_are_resized_for_the_generator(tmp_path, capsys):
     path = tmp_path / "data.npz"
     x = np.full((4, 5, 30), 7, np.uint8)
     np.savez(path, x_train=x, y_train=[0, 1] * 2, x_test=x, y_test=[0, 1] * 2)
-    data = datasets.load_arrays(path)
+    data = load.load_arrays(path)
     printed = capsys.readouterr().out
     assert printed == "The images, 5x30 (height x width), are resized to 8x32\n"
     for X, _ in (data.train, data.test):
         assert X.shape == (4, 8, 32, 1) and X.dtype == np.uint8 and (X == 7).all()
-    assert datasets.load_arrays(path, 16).image_shape == (16, 16, 1)
+    assert load.load_arrays(path, 16).image_shape == (16, 16, 1)
     x = np.zeros((2, 600, 9), np.uint8)
     np.savez(path, x_train=x, y_train=[0, 1])
     assert "images of 600x9 (height x width) are too large" in fails(path)
-    assert datasets.load_arrays(path, 8).image_shape == (8, 8, 1)
+    assert load.load_arrays(path, 8).image_shape == (8, 8, 1)
     for size in (0, -4, 4, 18, 1024):
         assert f"--image-size {size}: must be a multiple of 4" in fails(path, size)
     assert "images of your own; name them with --data" in fails(None, 32)
@@ -125,8 +126,8 @@ def test_files_that_are_no_archive(tmp_path, content, message):
     path = tmp_path / "data.npz"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(helpers.InputError, match=message):
-        datasets.load_arrays(path)
+    with pytest.raises(command.InputError, match=message):
+        load.load_arrays(path)
 
 
 def test_more_broken_files(tmp_path):
@@ -134,15 +135,15 @@ def test_more_broken_files(tmp_path):
     np.savez_compressed(path, **arrays())
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(helpers.InputError, match="can't be read"):
-        datasets.load_arrays(path)
+    with pytest.raises(command.InputError, match="can't be read"):
+        load.load_arrays(path)
     np.savez(path, x_train=np.zeros(3))
     assert "no array y_train; give" in fails(path)
     np.savez(path, x_train=np.zeros(3), y_train=np.zeros(3), y_test=np.zeros(3))
     assert "no array x_test; give" in fails(path)
     np.save(tmp_path / "one.npy", np.zeros(3))
-    with pytest.raises(helpers.InputError, match=r"not an \.npz"):
-        datasets.load_arrays(tmp_path / "one.npy")
+    with pytest.raises(command.InputError, match=r"not an \.npz"):
+        load.load_arrays(tmp_path / "one.npy")
 
 
 def test_flipped_bytes_are_told_in_one_line(tmp_path):
@@ -161,32 +162,32 @@ def test_flipped_bytes_are_told_in_one_line(tmp_path):
         broken[place] ^= 1 << rng.integers(8)
         path.write_bytes(broken)
         try:
-            datasets.load_arrays(path)
-        except helpers.InputError as error:
+            load.load_arrays(path)
+        except command.InputError as error:
             refused += 1
             assert "\n" not in str(error)
     assert refused > 150
 
 
 def test_without_the_bundled_file_keras_is_asked(monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets, "BUNDLED_DATA", tmp_path / "gone.npz")
+    monkeypatch.setattr(load, "BUNDLED_DATA", tmp_path / "gone.npz")
 
     def load_data():
         raise Exception("URL fetch failure")
 
     monkeypatch.setattr(keras.datasets.mnist, "load_data", load_data)
-    with pytest.raises(helpers.InputError, match="URL fetch failure.*--data FILE"):
-        datasets.load_arrays()
+    with pytest.raises(command.InputError, match="URL fetch failure.*--data FILE"):
+        load.load_arrays()
     data = arrays()
     pairs = (data["x_train"], data["y_train"]), (data["x_test"], data["y_test"])
     monkeypatch.setattr(keras.datasets.mnist, "load_data", lambda: pairs)
-    assert datasets.load_arrays().train[0].shape == (20, 28, 28, 1)
+    assert load.load_arrays().train[0].shape == (20, 28, 28, 1)
 
 
 # ---------------------------------------------------------------- IDX
 
 
-def idx(array, *, shape=None):
+def idx_bytes(array, *, shape=None):
     """The bytes of an IDX file; shape: what it says of itself."""
     shape = shape or array.shape
     header = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
@@ -198,8 +199,8 @@ def write_idx(folder, pack, n=12, **changes):
     folder.mkdir()
     x = np.random.default_rng(0).integers(0, 256, (n, 8, 12)).astype(np.uint8)
     y = np.arange(n) % 3
-    for name, array in zip(datasets.IDX_FILES, (x, y, x[:6], y[:6]), strict=True):
-        content = idx(array)
+    for name, array in zip(idx.IDX_FILES, (x, y, x[:6], y[:6]), strict=True):
+        content = idx_bytes(array)
         (folder / f"{name}{'.gz' if pack else ''}").write_bytes(
             gzip.compress(content) if pack else content
         )
@@ -209,15 +210,15 @@ def write_idx(folder, pack, n=12, **changes):
 @pytest.mark.parametrize("pack", [False, True])
 def test_idx_files(pack, tmp_path):
     folder, x = write_idx(tmp_path / "idx", pack)
-    data = datasets.load_arrays(folder)
+    data = load.load_arrays(folder)
     np.testing.assert_array_equal(data.train[0][..., 0], x)
     assert data.train[1].tolist() == [0, 1, 2] * 4 and data.n_classes == 3
     np.testing.assert_array_equal(data.test[0][..., 0], x[:6])
     assert data.class_names is None and data.train[1].dtype == np.int64
     for path in folder.glob("t10k*"):
         path.unlink()
-    assert datasets.load_arrays(folder).test is None
-    (folder / "t10k-labels-idx1-ubyte").write_bytes(idx(np.zeros(6)))
+    assert load.load_arrays(folder).test is None
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(6)))
     assert "t10k-images-idx3-ubyte: no such file, nor with .gz" in fails(folder)
 
 
@@ -226,21 +227,21 @@ def test_idx_files_that_say_what_is_not_so(pack, tmp_path):
     folder, x = write_idx(tmp_path / "idx", pack)
     path = folder / f"train-images-idx3-ubyte{'.gz' if pack else ''}"
     for content, message in (
-        (idx(x, shape=(1 << 31, 64, 64)), "is more than it can hold"),
-        (idx(x, shape=(1 << 31, 1 << 31, 1 << 31)), "is more than it can hold"),
-        (idx(x) + b"more", "its length is not"),
-        (idx(x)[:-1], "its length is not" if pack else "more than it can hold"),
-        (idx(x)[:9], "not an IDX file of bytes with 3 axes"),
+        (idx_bytes(x, shape=(1 << 31, 64, 64)), "is more than it can hold"),
+        (idx_bytes(x, shape=(1 << 31, 1 << 31, 1 << 31)), "is more than it can hold"),
+        (idx_bytes(x) + b"more", "its length is not"),
+        (idx_bytes(x)[:-1], "its length is not" if pack else "more than it can hold"),
+        (idx_bytes(x)[:9], "not an IDX file of bytes with 3 axes"),
         (b"", "not an IDX file"),
-        (idx(x[0]), "not an IDX file of bytes with 3 axes"),
-        (b"\0\0\x0d\3" + idx(x)[4:], "not an IDX file of bytes"),
-        (idx(x[:9]), "y_train has shape (12,) for 9 images"),
+        (idx_bytes(x[0]), "not an IDX file of bytes with 3 axes"),
+        (b"\0\0\x0d\3" + idx_bytes(x)[4:], "not an IDX file of bytes"),
+        (idx_bytes(x[:9]), "y_train has shape (12,) for 9 images"),
     ):
         path.write_bytes(gzip.compress(content) if pack else content)
         assert message in fails(folder)
     if pack:
-        whole = gzip.compress(idx(x))
-        for content in (whole[:-20], idx(x), whole[:40] + b"spoilt" + whole[46:]):
+        whole = gzip.compress(idx_bytes(x))
+        for content in (whole[:-20], idx_bytes(x), whole[:40] + b"spoilt" + whole[46:]):
             path.write_bytes(content)
             assert f"{path}: can't be read (" in fails(folder)
 
@@ -248,7 +249,7 @@ def test_idx_files_that_say_what_is_not_so(pack, tmp_path):
 def test_a_tiny_idx_file_that_declares_gigabytes_takes_no_memory(tmp_path):
     folder, _ = write_idx(tmp_path / "idx", True)
     for shape, length in (((1 << 20, 64, 64), None), ((2000, 64, 64), -8)):
-        content = idx(np.zeros(8_192_000), shape=shape)
+        content = idx_bytes(np.zeros(8_192_000), shape=shape)
         content = gzip.compress(content)[:length]
         (folder / "train-images-idx3-ubyte.gz").write_bytes(content)
         tracemalloc.start()
@@ -295,7 +296,7 @@ def test_a_folder_of_grey_images(tmp_path, capsys):
     (root / ".hidden").mkdir()
     (root / "owl" / ".DS_Store").touch()
     (root / "notes.txt").touch()
-    data = datasets.load_arrays(root)
+    data = load.load_arrays(root)
     (X, y), (X_test, y_test) = data.train, data.test
     assert data.class_names == NAMES and data.n_classes == 3
     assert X.shape == (18, 20, 24, 1) and X.dtype == np.uint8
@@ -308,12 +309,12 @@ def test_a_folder_of_grey_images(tmp_path, capsys):
 
 def test_one_colour_image_keeps_all_in_colour(tmp_path):
     root = write_folder(tmp_path / "data", tests=0)
-    grey = datasets.load_arrays(root).train[0]
+    grey = load.load_arrays(root).train[0]
     assert grey.shape == (18, 20, 24, 1)
     colour = np.zeros((20, 24, 3), np.uint8)
     colour[..., 0] = 200
     save_image(root / "owl" / "9.png", colour)
-    data = datasets.load_arrays(root)
+    data = load.load_arrays(root)
     X = data.train[0]
     assert X.shape == (19, 20, 24, 3) and data.test is None
     np.testing.assert_array_equal(X[12], colour)
@@ -322,14 +323,14 @@ def test_one_colour_image_keeps_all_in_colour(tmp_path):
 
 def test_images_of_several_sizes(tmp_path, capsys):
     root = write_folder(tmp_path / "data", (21, 25))
-    assert datasets.load_arrays(root).image_shape == (20, 24, 1)
+    assert load.load_arrays(root).image_shape == (20, 24, 1)
     printed = capsys.readouterr().out
     assert printed == "The images, 21x25 (height x width), are resized to 20x24\n"
     save_image(root / "owl" / "5.png", np.full((50, 50), 77, np.uint8))
     line = fails(root)
     assert line.startswith(f"{root / 'owl' / '5.png'}: is 50x50, and ")
     assert "give --image-size" in line
-    data = datasets.load_arrays(root, 16)
+    data = load.load_arrays(root, 16)
     assert data.image_shape == (16, 16, 1) and (data.train[0][12] == 77).all()
 
 
@@ -371,7 +372,7 @@ def test_links_are_followed_within_the_folder_only(tmp_path):
     root = write_folder(tmp_path / "data", n=1, tests=0, unlabelled=0)
     link = root / "owl" / "link.png"
     link.symlink_to(root / "b dog" / "0.png")
-    X, y = datasets.load_arrays(root).train
+    X, y = load.load_arrays(root).train
     assert y.tolist() == [0, 1, 2, 2]
     np.testing.assert_array_equal(X[3], X[1])
     save_image(tmp_path / "outside.png", np.zeros((20, 24), np.uint8))
@@ -393,24 +394,24 @@ def test_links_are_followed_within_the_folder_only(tmp_path):
 
 def test_fewer_labels_than_asked_for_are_all_used(capsys):
     y = np.array([1, -1, 0, 1, 2, -1, 1])
-    chosen = helpers.select_labels(y, 100, 3, class_names=["cat", "dog", "owl"])
+    chosen = labels.select_labels(y, 100, 3, class_names=["cat", "dog", "owl"])
     assert chosen.tolist() == [0, 2, 3, 4, 6]
     error = capsys.readouterr().err
     assert error == "All 5 labels are used, there are no more; cat: 1, dog: 3, owl: 1\n"
-    helpers.select_labels(y, 5, 3)
+    labels.select_labels(y, 5, 3)
     assert "; 0: 1, 1: 3, 2: 1\n" in capsys.readouterr().err
     # where it can be, the choice is balanced
-    assert sorted(y[helpers.select_labels(y, 3, 3)]) == [0, 1, 2]
+    assert sorted(y[labels.select_labels(y, 3, 3)]) == [0, 1, 2]
     assert capsys.readouterr().err == ""
-    with pytest.raises(helpers.InputError, match="evenly among 3"):
-        helpers.select_labels(y, 4, 3)
+    with pytest.raises(command.InputError, match="evenly among 3"):
+        labels.select_labels(y, 4, 3)
     for n_classes, names, message in (
         (4, None, "class 3: has no image with a label"),
         (4, ["cat", "dog", "owl", "fox"], "class fox: has no"),
         (1, None, "all of one class"),
     ):
-        with pytest.raises(helpers.InputError, match=message):
-            helpers.check_labels(y, 100, n_classes, names)
+        with pytest.raises(command.InputError, match=message):
+            labels.check_labels(y, 100, n_classes, names)
 
 
 def test_accuracy_is_of_the_labelled_images():
@@ -420,9 +421,9 @@ def test_accuracy_is_of_the_labelled_images():
 
     X = np.arange(12, dtype=np.float32).reshape(12, 1, 1, 1)
     y = np.array([-1, 1, 2, 0, -1, 5, -1, -1, -1, -1, -1, 11])
-    assert helpers.measure_accuracy(Model(), X, y, n_classes=12) == 80
-    assert helpers.describe_labelled(y) == " (of the 5 images with a label)"
-    assert helpers.describe_labelled(y[1:4]) == ""
+    assert classify.measure_accuracy(Model(), X, y, n_classes=12) == 80
+    assert labels.describe_labelled(y) == " (of the 5 images with a label)"
+    assert labels.describe_labelled(y[1:4]) == ""
 
 
 # ---------------------------------------------------------------- class names
@@ -432,11 +433,11 @@ def test_accuracy_is_of_the_labelled_images():
 def test_class_names_in_a_model_file(suffix, tmp_path):
     _, model = discriminators.define_stacked_discriminators((8, 8, 1), 3)
     path = tmp_path / f"model{suffix}"
-    run_folder.save_model(model, path)
-    assert run_folder.read_class_names(path) is None
+    files.save_model(model, path)
+    assert files.read_class_names(path) is None
     names = ["cat", "dög", "犬"]
-    run_folder.save_model(model, path, names)
-    assert run_folder.read_class_names(path) == names
+    files.save_model(model, path, names)
+    assert files.read_class_names(path) == names
     loaded = keras.saving.load_model(path, compile=False)
     X = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 1)).astype(np.float32)
     np.testing.assert_array_equal(loaded.predict_on_batch(X), model.predict_on_batch(X))
@@ -459,16 +460,16 @@ def test_class_names_in_a_model_file(suffix, tmp_path):
         else:
             with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
                 archive.writestr("class_names.json", text)
-        with pytest.raises(helpers.InputError, match="its class names can't be read"):
-            run_folder.read_class_names(path)
+        with pytest.raises(command.InputError, match="its class names can't be read"):
+            files.read_class_names(path)
     if suffix == ".h5":
         with h5py.File(path, "w") as file:
             file.attrs["class_names"] = ["cat", "dog"]
-        with pytest.raises(helpers.InputError, match="not one text"):
-            run_folder.read_class_names(path)
+        with pytest.raises(command.InputError, match="not one text"):
+            files.read_class_names(path)
     path.write_bytes(b"neither archive nor HDF5")
-    with pytest.raises(helpers.InputError, match="its class names can't be read"):
-        run_folder.read_class_names(path)
+    with pytest.raises(command.InputError, match="its class names can't be read"):
+        files.read_class_names(path)
 
 
 @pytest.mark.parametrize("design", ["stacked", "shared", "multi-output"])
@@ -481,7 +482,7 @@ def test_the_number_of_classes_of_a_classifier(design, tmp_path):
         c_model.save(path)
         loaded = load_classifier.load_classifier(path)
         for model in (c_model, loaded):
-            assert discriminators.count_classes(model) == n_classes
+            assert classify.count_classes(model) == n_classes
         assert loaded.output_shape[1] == n_classes + (design == "multi-output")
         assert loaded.input_shape == (None, 8, 8, 3)
 
@@ -492,7 +493,7 @@ def test_classifiers_whose_layers_have_no_names():
     for n_outputs, n_classes in ((10, 10), (11, 10), (12, 12)):
         out_layer = keras.layers.Dense(n_outputs, activation="softmax")(features)
         model = keras.Model(in_image, out_layer)
-        assert discriminators.count_classes(model) == n_classes
+        assert classify.count_classes(model) == n_classes
 
 
 # ---------------------------------------------------------------- runs
@@ -528,7 +529,7 @@ def test_colour_images_of_ones_own_train(
     assert settings["class_names"] == NAMES and settings["image_shape"] == [20, 24, 3]
     assert settings["labelled_images"] == list(range(12))
     (model,) = out.glob("c_model_0002.*")
-    assert run_folder.read_class_names(model) == NAMES
+    assert files.read_class_names(model) == NAMES
     assert load_classifier.main([str(model), "--data", str(colour_folder)]) == 0
     train_line, test_line = capsys.readouterr().out.splitlines()
     with open(out / "accuracy.csv", newline="") as file:
@@ -544,7 +545,7 @@ def test_colour_images_of_ones_own_train(
 def test_the_report_names_the_classes(colour_folder, tmp_path, capsys):
     _, c_model = discriminators.define_stacked_discriminators((20, 24, 3), 3)
     path = tmp_path / "c_model.keras"
-    run_folder.save_model(c_model, path, NAMES)
+    files.save_model(c_model, path, NAMES)
     options = [path, "--data", colour_folder, "--report", "--out", tmp_path / "report"]
     assert load_classifier.main([str(option) for option in options]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -561,7 +562,7 @@ def test_a_classifier_without_test_images_and_names(tmp_path, capsys):
     assert "% (of the 36 images with a label)\n" in printed and "Test" not in printed
     assert "class_names" not in json.loads((out / "settings.json").read_text())
     model = out / "c_model_0002.keras"
-    assert run_folder.read_class_names(model) is None
+    assert files.read_class_names(model) is None
     arguments = [str(model), "--data", str(path)]
     assert load_classifier.main(arguments) == 0
     assert "Test" not in capsys.readouterr().out
@@ -629,7 +630,7 @@ def test_data_that_do_not_fit_the_classifier(colour_folder, tmp_path, capsys):
     def line_for(shape, n_classes, names):
         _, c_model = discriminators.define_stacked_discriminators(shape, n_classes)
         path = tmp_path / "c_model.keras"
-        run_folder.save_model(c_model, path, names)
+        files.save_model(c_model, path, names)
         assert load_classifier.main([str(path), "--data", str(colour_folder)]) == 2
         printed = capsys.readouterr()
         assert printed.out == "" and printed.err.count("\n") == 1

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-import devices
+from gankit.training import devices
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-import fast_conv
+from gankit.training import fast_conv
 
 
 @pytest.mark.parametrize(

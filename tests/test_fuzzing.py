@@ -20,11 +20,10 @@ from hypothesis import strategies as st
 from keras import layers
 from PIL import Image
 
-import datasets
-import helpers
-import images
 import load_classifier
-import run_folder
+from gankit import command
+from gankit.data import images, load
+from gankit.models import files
 
 FUZZ = int(os.environ.get("FUZZ", 0))
 
@@ -55,7 +54,7 @@ def model(folder):
     x = layers.Activation("softmax")(layers.Dense(3)(x))
     for suffix in ("keras", "h5"):
         path = folder / f"good.{suffix}"
-        run_folder.save_model(keras.Model(image, x), path, ["a", "b", "c"])
+        files.save_model(keras.Model(image, x), path, ["a", "b", "c"])
     with zipfile.ZipFile(folder / "good.keras") as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     return members, (folder / "good.h5").read_bytes()
@@ -112,9 +111,9 @@ def try_classifier(path, content):
     path.write_bytes(content)
     try:
         c_model = load_classifier.load_classifier(path)
-        class_names = run_folder.read_class_names(path)
+        class_names = files.read_class_names(path)
         load_classifier.check_names(path, c_model, class_names)
-    except helpers.InputError as error:
+    except command.InputError as error:
         assert str(error).startswith(f"{path}: ")
 
 
@@ -241,7 +240,7 @@ def test_image_files(folder, pictures, which, right, changes):
     path.write_bytes(with_right_sums(content) if right else content)
     try:
         image = images.read_image(path)
-    except helpers.InputError as error:
+    except command.InputError as error:
         assert str(error).startswith(f"{path}: ")
         return
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] in (1, 3)
@@ -267,8 +266,8 @@ def test_npz_files(folder, member, changes):
     path = folder / "bad.npz"
     path.write_bytes(content)
     try:
-        data = datasets.load_arrays(path)
-    except helpers.InputError as error:
+        data = load.load_arrays(path)
+    except command.InputError as error:
         assert str(error).startswith(f"{path}: ")
         return
     assert data.train[0].dtype == np.uint8

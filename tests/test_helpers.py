@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import helpers
+from gankit import command, folders
+from gankit.data import images, labels
+from gankit.models import classify
 
 
 def test_the_bundled_data_are_the_real_mnist(mnist):
@@ -57,7 +60,7 @@ def test_supervised_samples_follow_the_seed(mnist):
     y = mnist[0][1]
 
     def draw(seed):
-        return helpers.select_supervised_indices(y, rng=np.random.default_rng(seed))
+        return labels.select_supervised_indices(y, rng=np.random.default_rng(seed))
 
     assert draw(1).shape == (100,)
     np.testing.assert_array_equal(draw(1), draw(1))
@@ -74,8 +77,8 @@ def test_supervised_samples_follow_the_seed(mnist):
     ],
 )
 def test_labels_that_cannot_be_drawn(mnist, n, message):
-    with pytest.raises(helpers.InputError, match=message):
-        helpers.select_supervised_indices(mnist[0][1], n)
+    with pytest.raises(command.InputError, match=message):
+        labels.select_supervised_indices(mnist[0][1], n)
 
 
 def test_real_and_fake_samples():
@@ -103,11 +106,11 @@ def test_latent_points_are_standard_normal():
 def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), helpers.write_atomically(path) as temporary:
+    with pytest.raises(RuntimeError), folders.write_atomically(path) as temporary:
         temporary.write_text("half of the n")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-    with helpers.write_atomically(path) as temporary:
+    with folders.write_atomically(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
@@ -138,9 +141,9 @@ def test_images_of_bytes_are_scaled_as_float_images_are(mnist):
             assert batch.dtype == np.float32 and len(batch) <= 500
             return batch.reshape(len(batch), -1)[:, 300:311]
 
-    expected = helpers.scale_images(x).reshape(1001, -1)[:, 300:310]
-    for images in (x, helpers.scale_images(x)):
-        probabilities = helpers.class_probabilities(Model(), images)
+    expected = images.scale_images(x).reshape(1001, -1)[:, 300:310]
+    for X in (x, images.scale_images(x)):
+        probabilities = classify.class_probabilities(Model(), X)
         np.testing.assert_array_equal(probabilities, expected)
 
 
@@ -162,7 +165,7 @@ def test_scripts_have_tensorflow_compute_with_onednn(
         monkeypatch.delenv(name)
     monkeypatch.setattr(helpers.platform, "machine", lambda: machine)
     seen = []
-    helpers.run_script("a.py", lambda: seen.append(os.environ.get(name)))
+    command.run_script("a.py", lambda: seen.append(os.environ.get(name)))
     assert seen == [found]
 
 

@@ -24,7 +24,7 @@ from keras import layers
 from PIL import Image
 
 import load_classifier
-import untrusted
+from gankit.models import untrusted
 
 MEMORY = 100 << 20
 SECONDS = 120

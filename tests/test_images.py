@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import helpers
-import images
+from gankit import command
+from gankit.data import images
+from gankit.models import untrusted
 
 GREY = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
 COLOUR = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)
@@ -37,7 +38,7 @@ def fails(path):
     """Read a file that can't be used; return the one line, with no warning beside."""
     with (
         warnings.catch_warnings(action="error"),
-        pytest.raises(helpers.InputError) as caught,
+        pytest.raises(command.InputError) as caught,
     ):
         images.read_image(path)
     line = str(caught.value)
@@ -156,7 +157,7 @@ def test_the_number_of_pixels_is_bounded(tmp_path):
     path.write_bytes(png(1, 1, (b"zTXt", text), (b"IDAT", zlib.compress(b"\0\0"))))
     assert "can't be read" in fails(path)
     with open(path, "wb") as file:
-        file.truncate(images.LARGEST_FILE + 1)
+        file.truncate(untrusted.LARGEST_FILE + 1)
     assert "has 190 MiB; make it smaller" in fails(path)
 
 

@@ -12,7 +12,8 @@ import discriminators
 import load_generator
 import sgan_mnist
 import sgan_tuned
-from helpers import class_probabilities, generate_latent_points
+from gankit.models.classify import class_probabilities
+from helpers import generate_latent_points
 
 LATENT_DIM = 5
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import helpers
 import load_classifier
-import predictions
 import sgan_tuned
+from gankit import command
+from gankit.models import predictions
 
 
 class Model:
@@ -109,18 +109,18 @@ def test_inverting(folder, capsys):
 
 def test_images_that_cannot_be_read_are_named_and_skipped(folder, capsys):
     (folder / "b.png").write_text("text")
-    with pytest.raises(helpers.RunError, match="1 of 3 images were skipped"):
+    with pytest.raises(command.RunError, match="1 of 3 images were skipped"):
         predict()
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 3
     assert printed.err == (
         "skipped b.png: not a PNG or JPEG image; save it as one of these\n"
     )
-    with pytest.raises(helpers.InputError, match="none of the 2 images"):
+    with pytest.raises(command.InputError, match="none of the 2 images"):
         predict(["b.png", "gone.png"])
     assert capsys.readouterr().out == ""
     os.mkdir("empty")
-    with pytest.raises(helpers.InputError, match="empty: holds no image"):
+    with pytest.raises(command.InputError, match="empty: holds no image"):
         predict(["empty"])
 
 
@@ -138,7 +138,7 @@ def test_probabilities_that_are_no_numbers(folder, capsys):
         def predict_on_batch(self, batch):
             return np.full((len(batch), 10), np.nan)
 
-    with pytest.raises(helpers.InputError, match="no finite numbers"):
+    with pytest.raises(command.InputError, match="no finite numbers"):
         predict(model=Broken())
     assert capsys.readouterr().out == ""
 

@@ -8,13 +8,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-import datasets
 import discriminators
-import fast_conv
 import helpers
-import run_folder
 import sgan_mnist
-import training_run
+from gankit import pictures
+from gankit.data import images, labels, load
+from gankit.models import classify
+from gankit.training import batches, fast_conv, records
 
 DESIGNS = ("stacked", "shared", "multi-output")
 LATENT_DIM = 6
@@ -29,12 +29,12 @@ def define_models(design="stacked", seed=0):
 
 @pytest.fixture(scope="module")
 def dataset(small_data):
-    x, y = datasets.load_arrays(small_data).train
-    return [helpers.scale_images(x), y]
+    x, y = load.load_arrays(small_data).train
+    return [images.scale_images(x), y]
 
 
 def supervised_of(dataset):
-    chosen = helpers.select_supervised_indices(
+    chosen = labels.select_supervised_indices(
         dataset[1], 20, rng=np.random.default_rng(0)
     )
     return [dataset[0][chosen], dataset[1][chosen]]
@@ -225,7 +225,7 @@ def test_a_step_depends_on_seed_and_number_only(dataset):
 
 def test_images_as_bytes_give_the_same_bits(small_data, dataset):
     results = []
-    for data in (dataset, datasets.load_arrays(small_data).train):
+    for data in (dataset, load.load_arrays(small_data).train):
         models = define_models()
         figures = make_steps(define_steps(models, data), 0, 2)
         results.append(
@@ -275,16 +275,16 @@ def test_dropout_follows_the_seed(dataset):
         make_steps(define_steps(models, dataset, seed=7, n_parts=n_parts), 5, 1)
         # four masks a part and step: step 5 has used the last of 24
         state = np.array(dropout.seed_generator.state).tolist()
-        assert state == [training_run.derive_seed(7), 24 * n_parts]
-    assert training_run.derive_seed(7) not in (7, training_run.derive_seed(8))
+        assert state == [batches.derive_seed(7), 24 * n_parts]
+    assert batches.derive_seed(7) not in (7, batches.derive_seed(8))
 
 
 def test_the_classifier_learns(dataset):
     models = define_models()
     X_sup, y_sup = supervised_of(dataset)
     make_steps(define_steps(models, dataset, n_batch=20), 0, 40)
-    assert helpers.measure_accuracy(models[2], X_sup, y_sup) > 60
-    assert helpers.measure_accuracy(models[2], *dataset) > 30
+    assert classify.measure_accuracy(models[2], X_sup, y_sup) > 60
+    assert classify.measure_accuracy(models[2], *dataset) > 30
 
 
 # ---------------------------------------------------------------- a run
@@ -341,7 +341,7 @@ def test_the_files_of_a_run(tiny_run, small_data):
     settings = json.loads((run / "settings.json").read_text())
     assert settings["seed"] == 3 and settings["options"]["batch"] == 100
     assert settings["versions"]["keras"] == keras.__version__
-    _, y = datasets.load_arrays(small_data).train
+    _, y = load.load_arrays(small_data).train
     labelled = settings["labelled_images"]
     assert len(set(labelled)) == 100
     assert np.bincount(y[labelled]).tolist() == [10] * 10
@@ -355,16 +355,17 @@ def test_the_files_of_a_run(tiny_run, small_data):
 def test_the_recorded_accuracies_are_those_of_the_saved_models(tiny_run, small_data):
     run, printed = tiny_run
     header, rows = read_csv(run / "accuracy.csv")
-    assert header == list(run_folder.ACCURACY)
+    assert header == list(records.ACCURACY)
     assert [row[:2] for row in rows] == [["1", "2"], ["2", "4"]]
     c_model = keras.saving.load_model(run / "c_model_0004.keras")
-    data = datasets.load_arrays(small_data)
-    train, test = ((helpers.scale_images(x), y) for x, y in (data.train, data.test))
+    data = load.load_arrays(small_data)
+    train, test = ((images.scale_images(x), y) for x, y in (data.train, data.test))
     labelled = json.loads((run / "settings.json").read_text())["labelled_images"]
     expected = [
-        helpers.measure_accuracy(c_model, *train),
-        helpers.measure_accuracy(c_model, *test),
-        100 - helpers.measure_accuracy(c_model, train[0][labelled], train[1][labelled]),
+        classify.measure_accuracy(c_model, *train),
+        classify.measure_accuracy(c_model, *test),
+        100
+        - classify.measure_accuracy(c_model, train[0][labelled], train[1][labelled]),
     ]
     np.testing.assert_allclose(np.array(rows[-1][2:5], float), expected, atol=5e-4)
     assert f"Classifier Accuracy: {expected[0]:.3f}%" in printed
@@ -392,7 +393,7 @@ def test_the_sheet_is_the_saved_generators(tiny_run, tmp_path):
 def test_a_sheet_is_grey_reversed_with_empty_cells_white(tmp_path):
     images = -np.ones((3, 28, 28, 1), np.float32)
     images[1] = 1
-    run_folder.save_sheet(images, tmp_path / "sheet.png")
+    pictures.save_sheet(images, tmp_path / "sheet.png")
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape == (112, 112)
     assert sheet[10, 10] == 255 and sheet[10, 80] == 0
@@ -446,7 +447,7 @@ def test_saved_models_predict_the_same(suffix, dataset, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run(dataset, tmp_path):
     models = define_models()
     models[0].layers[-1].bias.assign([np.nan])
-    with pytest.raises(run_folder.DivergedError, match="step 1: d_loss_fake is nan"):
+    with pytest.raises(records.DivergedError, match="step 1: d_loss_fake is nan"):
         sgan_mnist.train(
             *models, dataset, LATENT_DIM, 1, 8, n_labels=20, seed=1, out=tmp_path
         )

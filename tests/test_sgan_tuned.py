@@ -8,19 +8,20 @@ import pytest
 import tensorflow as tf
 from test_checkpoints import assert_nothing_is_left, final_state
 
-import datasets
-import helpers
 import load_classifier
 import sgan_mnist
 import sgan_tuned
-from checkpoints import checkpoint_paths, read_checked
+from gankit.data import images, load
+from gankit.models import classify
+from gankit.training import augmentation, budget
+from gankit.training.checkpoints import checkpoint_paths, read_checked
 
 LATENT_DIM = 6
 
 
 @pytest.fixture(scope="module")
 def dataset(small_data):
-    return datasets.load_arrays(small_data).train
+    return load.load_arrays(small_data).train
 
 
 class Game:
@@ -79,19 +80,19 @@ def test_the_models():
 
 
 def test_generated_images_are_changed_in_full_precision(monkeypatch):
-    types, augment = [], sgan_tuned.augment
+    types, augment = [], augmentation.augment
 
     def watch(*inputs):
         types.extend(x.dtype for x in inputs)
         return augment(*inputs)
 
-    monkeypatch.setattr(sgan_tuned, "augment", watch)
+    monkeypatch.setattr(augmentation, "augment", watch)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         d_model, _ = sgan_tuned.define_discriminator()
         gan = sgan_tuned.define_gan(sgan_tuned.define_generator(4), d_model)
-        changes = sgan_tuned.draw_changes(2, tf.constant([1, 2]))
+        changes = augmentation.draw_changes(2, tf.constant([1, 2]))
         gan([tf.zeros((2, 4)), *changes])
     finally:
         keras.config.set_dtype_policy(policy)
@@ -104,11 +105,11 @@ def test_generated_images_are_changed_in_full_precision(monkeypatch):
 def change(X, *maps, thickness=0.0, line=(0, 0, 0, 1, 0, 1)):
     maps = tf.constant([[*maps, *(0,) * (8 - len(maps))]], tf.float32)
     line = tf.constant([line], tf.float32)
-    return np.array(sgan_tuned.augment(X, maps, tf.constant([thickness]), line))
+    return np.array(augmentation.augment(X, maps, tf.constant([thickness]), line))
 
 
 def test_changes_of_an_image(mnist):
-    X = helpers.scale_images(mnist[0][0][:1])
+    X = images.scale_images(mnist[0][0][:1])
     np.testing.assert_allclose(change(X, 1, 0, 0, 0, 1, 0), X, atol=1e-6)
     shifted = change(X, 1, 0, 2, 0, 1, 0)
     np.testing.assert_allclose(shifted[:, :, :-2], X[:, :, 2:], atol=1e-6)
@@ -132,7 +133,7 @@ def test_perspective_keeps_the_centre():
 
 
 def test_thickness(mnist):
-    X = helpers.scale_images(mnist[0][0][:1])
+    X = images.scale_images(mnist[0][0][:1])
     same = (1, 0, 0, 0, 1, 0)
     padded = np.pad(X[0, ..., 0], 1, constant_values=-1)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
@@ -161,37 +162,37 @@ def test_a_line(ink):
 
 
 def test_drawn_changes_reach_their_bounds_and_stay_within():
-    maps, thickness, lines = sgan_tuned.draw_changes(5000, tf.constant([1, 2]))
+    maps, thickness, lines = augmentation.draw_changes(5000, tf.constant([1, 2]))
     xx, xy, dx, yx, yy, dy, px, py = np.array(maps).T
     rotation = np.arctan2(yx, xx)
     scale_y = yy / np.cos(rotation)
     for drawn, largest in (
-        (rotation, sgan_tuned.ROTATION),
-        (np.hypot(xx, yx) - 1, sgan_tuned.SCALE),
-        (scale_y - 1, sgan_tuned.SCALE),
-        (xy + np.sin(rotation) * scale_y, sgan_tuned.SHEAR),
-        (dx, sgan_tuned.SHIFT),
-        (dy, sgan_tuned.SHIFT),
-        (px, sgan_tuned.PERSPECTIVE),
-        (py, sgan_tuned.PERSPECTIVE),
-        (np.array(thickness), sgan_tuned.THICKNESS),
+        (rotation, augmentation.ROTATION),
+        (np.hypot(xx, yx) - 1, augmentation.SCALE),
+        (scale_y - 1, augmentation.SCALE),
+        (xy + np.sin(rotation) * scale_y, augmentation.SHEAR),
+        (dx, augmentation.SHIFT),
+        (dy, augmentation.SHIFT),
+        (px, augmentation.PERSPECTIVE),
+        (py, augmentation.PERSPECTIVE),
+        (np.array(thickness), augmentation.THICKNESS),
     ):
         assert drawn.max() == pytest.approx(largest, rel=0.01)
         assert drawn.min() == pytest.approx(-largest, rel=0.01)
         assert abs(drawn.mean()) < 0.05 * largest
-    again, *_ = sgan_tuned.draw_changes(5000, tf.constant([1, 2]))
+    again, *_ = augmentation.draw_changes(5000, tf.constant([1, 2]))
     np.testing.assert_array_equal(maps, again)
     ink, x, y, cosine, sine, half = np.array(lines).T
     for sign in (-1, 1):
         share = np.mean(ink == sign)
-        assert share == pytest.approx(sgan_tuned.LINES / 2, abs=0.02)
+        assert share == pytest.approx(augmentation.LINES / 2, abs=0.02)
     for place in (x, y):
         assert place.max() == pytest.approx(2 / 3, rel=0.01)
         assert place.min() == pytest.approx(-2 / 3, rel=0.01)
     np.testing.assert_allclose(cosine**2 + sine**2, 1, atol=1e-5)
     assert half.min() == pytest.approx(1, abs=0.01)
-    assert half.max() == pytest.approx(sgan_tuned.HALF_LENGTH, abs=0.01)
-    *_, lines = sgan_tuned.draw_changes(500, tf.constant([1, 2]), 1.0, 0.0)
+    assert half.max() == pytest.approx(augmentation.HALF_LENGTH, abs=0.01)
+    *_, lines = augmentation.draw_changes(500, tf.constant([1, 2]), 1.0, 0.0)
     assert not np.array(lines)[:, 0].any()
 
 
@@ -226,19 +227,19 @@ def test_the_energy_distance():
 def reference_step(game, dataset, step, n_batch):
     """The step written plainly, with Keras's own losses and one model at a time."""
     seeds = [tf.constant([7, 11 * step + i]) for i in range(11)]
-    X_sup, y_sup = (helpers.scale_images(game.supervised[0]), game.supervised[1])
+    X_sup, y_sup = (images.scale_images(game.supervised[0]), game.supervised[1])
     n_labelled, n_generated = n_batch // 2, n_batch // 4
 
     def draw(seed, n, size):
         return tf.random.stateless_uniform((n,), seed, 0, size, tf.int32).numpy()
 
     def augmented(X, seed, *strength):
-        changes = sgan_tuned.draw_changes(len(X), seed, *strength)
-        return sgan_tuned.augment(X, *changes)
+        changes = augmentation.draw_changes(len(X), seed, *strength)
+        return augmentation.augment(X, *changes)
 
     labelled = draw(seeds[0], n_labelled, len(X_sup))
     unlabelled = draw(seeds[1], n_batch, len(dataset[0]))
-    X_real = helpers.scale_images(dataset[0][unlabelled])
+    X_real = images.scale_images(dataset[0][unlabelled])
     X_labelled, y = augmented(X_sup[labelled], seeds[2]), y_sup[labelled]
     p_teacher = game.average(
         augmented(X_real, seeds[3], sgan_tuned.WEAK, 0.0), training=False
@@ -250,7 +251,7 @@ def reference_step(game, dataset, step, n_batch):
     )
     z_drawn = tf.random.stateless_normal((2 * n_batch, LATENT_DIM), seeds[9])
     compared = dataset[0][draw(seeds[10], 2 * n_batch, len(dataset[0]))]
-    X_compared = helpers.scale_images(compared)
+    X_compared = images.scale_images(compared)
     X_fake = augmented(game.g(z_fake, training=True), seeds[6])
     binary = keras.losses.BinaryCrossentropy()
     ramp = np.exp(-5 * (1 - min(1, step / 10 / sgan_tuned.RAMP)) ** 2)
@@ -348,7 +349,7 @@ def test_without_the_generator(dataset):
 def test_without_lines_no_image_gets_one(dataset, monkeypatch):
     (without,) = Game(dataset, without=("lines", "schedule")).step()
     (usual,) = Game(dataset).step()
-    monkeypatch.setattr(sgan_tuned, "LINES", 0.0)
+    monkeypatch.setattr(augmentation, "LINES", 0.0)
     (none,) = Game(dataset).step()
     np.testing.assert_array_equal(without, none)
     assert not np.allclose(usual, none)
@@ -374,7 +375,7 @@ def test_consistency_moves_the_classifier_unless_left_out(dataset):
 
 
 def test_balance_makes_the_shares_of_the_classes_more_equal(dataset):
-    X = helpers.scale_images(dataset[0][:100])
+    X = images.scale_images(dataset[0][:100])
     largest = []
     for more in ((), ("balance",)):
         game = Game(dataset, without=("generator", "consistency", "schedule", *more))
@@ -429,8 +430,8 @@ def test_a_run_fills_its_folder(short_run, small_data):
     settings = json.loads((short_run / "settings.json").read_text())
     assert settings["n_steps"] == 10
     model = load_classifier.load_classifier(short_run / "c_model_0010.keras")
-    x, y = datasets.load_arrays(small_data).test
-    accuracy = helpers.measure_accuracy(model, helpers.scale_images(x), y)
+    x, y = load.load_arrays(small_data).test
+    accuracy = classify.measure_accuracy(model, images.scale_images(x), y)
     assert f"{accuracy:.3f}" == rows[-1]["test_accuracy"]
     assert any((short_run / "tensorboard").iterdir())
     assert_nothing_is_left(short_run)
@@ -505,10 +506,10 @@ def test_fitting_to_a_budget_leaves_no_trace(dataset):
     for optimizer in game.optimizers:
         state += optimizer.variables
     before = values(state)
-    images = [helpers.scale_images(dataset[0][:20]), dataset[1][:20]]
-    fit = sgan_tuned.fit_to_budget
+    test = [images.scale_images(dataset[0][:20]), dataset[1][:20]]
+    fit = budget.fit_to_budget
     models = (game.train_steps, state, game.average)
-    assert fit(1, *models, dataset, images, 4) > 20
+    assert fit(1, *models, dataset, test, 4) > 20
     assert fit(1e-9, *models, dataset, None, 4) == 1
     assert not any(moved(before, state))
 

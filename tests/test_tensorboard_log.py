@@ -8,9 +8,9 @@ import tensorflow as tf
 from PIL import Image
 
 import sgan_mnist
-import training_run
-from run_folder import save_sheet
-from tensorboard_log import EventLog
+from gankit.pictures import save_sheet
+from gankit.training import loop, settings
+from gankit.training.tensorboard import EventLog
 
 COLUMNS = ("step", "c_loss", "g_loss")
 TEST_DATASET = [np.zeros((30, 28, 28, 1), np.uint8), np.arange(30) % 10]
@@ -32,8 +32,8 @@ def make_run(out, n_steps, log, **options):
         save_sheet(np.full((4, 28, 28, 1), step / 10, np.float32), out / sheet(step))
         return ["", f"{50 + step}.125", "1.000"]
 
-    settings = {name: None for name in training_run.FIXED}
-    return training_run.make_run(
+    settings = {name: None for name in loop.FIXED}
+    return loop.make_run(
         train_steps,
         [],
         evaluate,
@@ -146,7 +146,7 @@ def test_the_script_logs_the_classifier_that_it_measures(small_data, tmp_path):
 def test_a_resumed_run_goes_on_with_its_log(tmp_path):
     def keeps_log(*arguments):
         arguments = sgan_mnist.parse_arguments(list(arguments))
-        return training_run.keeps_log(arguments)
+        return settings.keeps_log(arguments)
 
     assert keeps_log("--tensorboard") and not keeps_log()
     assert not keeps_log("--resume", str(tmp_path))

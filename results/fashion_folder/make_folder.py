@@ -16,6 +16,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from datasets import load_arrays  # noqa: E402
+
 from helpers import new_folder, run_script, select_supervised_indices  # noqa: E402
 
 # Xiao, Rasul and Vollgraf 2017, table 2

@@ -12,10 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import InputError, LazyModule
-
-Image = LazyModule("PIL.Image")
-ImageOps = LazyModule("PIL.ImageOps")
+from gankit.backend import Image, ImageOps
+from gankit.command import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 # more than today's cameras make by default; 200 MB as they lie in memory
@@ -164,3 +162,13 @@ def fit_image(image, height, width, channels):
         new_h, new_w, channels
     )
     return fitted
+
+
+def scale_images(x):
+    """uint8 in [0, 255] -> float32 in [-1, 1]; (n, h, w) becomes (n, h, w, 1)."""
+    if x.ndim == 3:
+        x = x[..., np.newaxis]
+    scaled = x.astype(np.float32)
+    scaled -= 127.5
+    scaled /= 127.5
+    return scaled

@@ -5,10 +5,7 @@ import platform
 import sys
 from pathlib import Path
 
-from helpers import LazyModule
-
-keras = LazyModule("keras")
-tf = LazyModule("tensorflow")
+from gankit.backend import keras, tf
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
 JIT = ("auto", "on", "off")

@@ -1,35 +1,19 @@
-"""Checkpoints that no crash can spoil, the lock on a run's folder, and signals."""
+"""Checkpoints that no crash can spoil."""
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 import re
-import signal
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 
-from helpers import InputError, write_atomically
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks: there nothing is locked
-    fcntl = None
+from gankit.command import InputError
+from gankit.folders import write_atomically
 
 KEPT = 2
 DIGEST_SIZE = hashlib.sha256().digest_size
-
-
-class Interrupted(KeyboardInterrupt):
-    """A run that was stopped by a signal, with all its work saved."""
-
-    def __init__(self, signum, message):
-        super().__init__(message)
-        self.status = 128 + signum
 
 
 def checkpoint_paths(folder):
@@ -101,71 +85,3 @@ def read_checked(path):
         raise ValueError("the checksum is wrong, the file is damaged")
     with np.load(io.BytesIO(content), allow_pickle=False) as saved:
         return dict(saved)
-
-
-@contextlib.contextmanager
-def locked(folder):
-    """Keep other runs out of the folder; InputError where one is at work there.
-
-    The lock is the operating system's: it ends with the process, however that ends.
-    """
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            lock(handle, wait=False)
-        except BlockingIOError:
-            raise InputError(
-                f"{folder}: another run is at work there; wait for it, or name a new "
-                "folder"
-            ) from None
-        yield
-    finally:
-        os.close(handle)
-
-
-def lock(handle, wait=True):
-    """Lock an open file, where its file system and the operating system can.
-
-    Without `wait`, raises BlockingIOError where another process holds the lock.
-    """
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        raise
-    except OSError:
-        pass  # a file system without locks
-
-
-def remove_partials(folder):
-    """Remove what write_atomically left unfinished when its process was killed."""
-    for path in Path(folder).glob(".*.partial*"):
-        path.unlink()
-
-
-@contextlib.contextmanager
-def noted_signals(note):
-    """Call note(signum) on the first Ctrl-C or SIGTERM; the second ends the process.
-
-    A signal that was ignored (as under nohup) stays ignored.
-    """
-    previous = {}
-
-    def handle(signum, frame):
-        for other in previous:
-            signal.signal(other, signal.SIG_DFL)
-        note(signum)
-
-    if threading.current_thread() is threading.main_thread():
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(signum) != signal.SIG_IGN:
-                previous[signum] = signal.signal(signum, handle)
-    try:
-        yield
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)

@@ -10,18 +10,16 @@ import math
 import zipfile
 from pathlib import Path
 
-import numpy as np
+from gankit.backend import h5py, keras
+from gankit.command import InputError, printable
+from gankit.data.npz import has_large_directory
 
-from helpers import InputError, LazyModule, printable
-
-keras = LazyModule("keras")
-h5py = LazyModule("h5py")
-
+# what the files of each kind are called
+PREFIXES = {"classifier": "c_model", "generator": "g_model"}
 REMEDY = "give a model saved by sgan_mnist.py, .keras or .h5"
 # a hundred times our own classifiers' files
 LARGEST_FILE = 128 << 20
 MEMBERS = {"metadata.json", "config.json", "model.weights.h5", "class_names.json"}
-LARGEST_DIRECTORY = 1 << 16
 MOST_OBJECTS = 10_000
 # bytes that an .h5 file's lists of names can make Keras read
 LARGEST_LISTS = 2 << 30
@@ -29,9 +27,6 @@ MOST_LAYERS = 100
 # values that a layer may give, and multiplications that a model may make, an image
 LARGEST_OUTPUT = 1 << 24
 MOST_WORK = 20_000_000_000
-# an .npz file may unpack to so many bytes, and to a larger multiple of its own size
-LARGEST_UNPACKED = 1 << 30
-LARGEST_RATIO = 100
 # what the configuration of a layer may set beside name, trainable and dtype
 CONVOLUTION = {"strides", "padding", "data_format"}
 WEIGHTS = {"activation", "use_bias", "kernel_initializer", "bias_initializer"}
@@ -76,7 +71,7 @@ def check_container(path):
         with h5py.File(path, "r") as file:
             _check_hdf5(path, file, size)
         return
-    if _has_large_directory(path, size):
+    if has_large_directory(path, size):
         _refuse(path, "holds more files than a model has")
     with zipfile.ZipFile(path) as archive:
         _check_members(path, archive.infolist(), size)
@@ -85,62 +80,8 @@ def check_container(path):
         _check_hdf5(path, file, size)
 
 
-def check_npz(path):
-    """Raise InputError for an .npz file that unpacks to far more than it holds.
-
-    Or another exception where it can't be read. What is no ZIP file is let through.
-    """
-    path, remedy = Path(path), "give a plain .npz file, as numpy.savez makes it"
-    size = path.stat().st_size
-    if not path.is_file():  # a FIFO would block when opened
-        raise InputError(f"{path}: not a file; {remedy}")
-    if not zipfile.is_zipfile(path):
-        return
-    if _has_large_directory(path, size):
-        raise InputError(f"{path}: holds thousands of arrays; {remedy}")
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        unpacked = sum(member.file_size for member in members)
-        if unpacked > LARGEST_UNPACKED and unpacked > LARGEST_RATIO * size:
-            raise InputError(
-                f"{path}: of {size} bytes, would unpack to {unpacked}; {remedy}"
-            )
-        for member in members:
-            with archive.open(member) as file:
-                declared = _declared_bytes(file)
-            if declared > member.file_size:
-                raise InputError(
-                    f"{path}: {printable(member.filename)} declares more values than "
-                    f"it holds; {remedy}"
-                )
-
-
-def _declared_bytes(file):
-    """Return how many bytes the array of an .npy file has by its header."""
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    else:
-        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-    if dtype.hasobject:
-        raise ValueError("holds pickled objects")
-    return math.prod(shape) * dtype.itemsize
-
-
 def _refuse(path, problem):
     raise InputError(f"{path}: {printable(problem)}; {REMEDY}")
-
-
-def _has_large_directory(path, size):
-    """Look at the end of a ZIP file; zipfile would read a directory of any size."""
-    with open(path, "rb") as file:
-        file.seek(max(0, size - 42))
-        end = file.read()
-    if end[-22:-18] != b"PK\5\6":
-        raise zipfile.BadZipFile("has no end, or a comment")
-    # files of 4 GiB have a second directory, of another form
-    extended = end[:4] == b"PK\6\7" and size < 1 << 32
-    return extended or int.from_bytes(end[-10:-6], "little") > LARGEST_DIRECTORY
 
 
 def _check_members(path, members, size):
@@ -207,6 +148,36 @@ def _find_trick(name, dataset, size):
     if declared > min(size, dataset.id.get_storage_size()):
         return f"{name[:60]!r} has shape {dataset.shape}, which isn't all there"
     return None
+
+
+def check_classes(path, config, allowed, kind):
+    """Raise InputError where the configuration names a class that is not allowed.
+
+    allowed: {class: its module}, all that models of this kind are made of.
+    """
+    nodes = [config]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, list):
+            nodes += node
+        if not isinstance(node, dict):
+            continue
+        nodes += node.values()
+        if {"class_name", "module", "registered_name"}.isdisjoint(node):
+            continue
+        name = node.get("class_name")
+        known = (
+            isinstance(name, str)
+            and name in allowed
+            and node.get("module") in (None, allowed[name])
+            and node.get("registered_name") in (None, name)
+        )
+        if not known:
+            raise InputError(
+                f"{path}: holds {str(name)[:60]!r} of module "
+                f"{str(node.get('module'))[:60]!r}, which is no part of a {kind}; "
+                f"give a {PREFIXES[kind]} saved by sgan_mnist.py"
+            )
 
 
 def check_layers(path, config):

@@ -1,8 +1,4 @@
-"""The model files of a run: which is the newest, and is it safe to load?
-
-A model file is read as data. Before anything is built, its layers are compared with
-those that the models of this collection use, and any other is refused.
-"""
+"""The model files of a run: saved, found and loaded."""
 
 import json
 import zipfile
@@ -10,17 +6,76 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import InputError, LazyModule
-from untrusted import check_container
+from gankit.backend import h5py, keras
+from gankit.command import InputError
+from gankit.data.labels import LARGEST_NAMES, check_class_names
+from gankit.folders import write_atomically
+from gankit.models.untrusted import PREFIXES, check_container
 
-keras = LazyModule("keras")
-h5py = LazyModule("h5py")
-
-SHIPPED_RUN = Path(__file__).resolve().parent / "results" / "sgan_mnist"
+SHIPPED_RUN = Path(__file__).resolve().parents[2] / "results" / "sgan_mnist"
 SUFFIXES = (".keras", ".h5")
 LARGEST_CONFIG = 1 << 20
-# what the files of each kind are called
-PREFIXES = {"classifier": "c_model", "generator": "g_model"}
+# where a model file keeps them: a member of a .keras archive, an attribute of an .h5
+CLASS_NAMES = "class_names"
+
+
+def save_model(model, path, class_names=None):
+    """Save a Keras model; the suffix of `path`, .keras or .h5, is the format.
+
+    class_names: list of str, kept in the file for read_class_names; or None.
+    """
+    with write_atomically(path) as temporary:
+        try:
+            model.save(temporary)
+            if class_names is None:
+                return
+            text = json.dumps(class_names)
+            if temporary.suffix == ".keras":
+                with zipfile.ZipFile(temporary, "a") as archive:
+                    archive.writestr(CLASS_NAMES + ".json", text)
+            else:
+                with h5py.File(temporary, "a") as file:
+                    file.attrs[CLASS_NAMES] = text
+        except RuntimeError as error:  # h5py's, where the disk is full
+            raise OSError(" ".join(str(error).split())) from error
+
+
+def read_class_names(path):
+    """Return the class names in a model file, a list of str; None where it has none.
+
+    path: a .keras or .h5 file, of any origin. Raises InputError where the file can't
+    be read or its names are not such as save_model keeps.
+    """
+    path = Path(path)
+    try:
+        text = _read_names(path)
+        if text is None:
+            return None
+        if not isinstance(text, str | bytes) or len(text) > LARGEST_NAMES:
+            raise ValueError("not a text, or too long")
+        names = json.loads(text)
+        check_class_names(names)
+    except Exception as error:  # a broken file can fail anywhere in its library
+        raise InputError(
+            f"{path}: its class names can't be read "
+            f"({' '.join(str(error).split())[:200]}); is the file whole?"
+        ) from error
+    return names
+
+
+def _read_names(path):
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            if CLASS_NAMES + ".json" not in archive.namelist():
+                return None
+            with archive.open(CLASS_NAMES + ".json") as file:
+                return file.read(LARGEST_NAMES + 1)
+    with h5py.File(path, "r") as file:
+        if CLASS_NAMES not in file.attrs:
+            return None
+        if file.attrs.get_id(CLASS_NAMES).shape != ():
+            raise ValueError("not one text")
+        return file.attrs[CLASS_NAMES]
 
 
 def newest_model(kind):
@@ -81,36 +136,6 @@ def read_config(path, kind="classifier"):
     except Exception as error:  # a broken file can fail anywhere in its library
         raise InputError(f"{path}: not a whole Keras model; {remedy}") from error
     return config
-
-
-def check_classes(path, config, allowed, kind):
-    """Raise InputError where the configuration names a class that is not allowed.
-
-    allowed: {class: its module}, all that models of this kind are made of.
-    """
-    nodes = [config]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, list):
-            nodes += node
-        if not isinstance(node, dict):
-            continue
-        nodes += node.values()
-        if {"class_name", "module", "registered_name"}.isdisjoint(node):
-            continue
-        name = node.get("class_name")
-        known = (
-            isinstance(name, str)
-            and name in allowed
-            and node.get("module") in (None, allowed[name])
-            and node.get("registered_name") in (None, name)
-        )
-        if not known:
-            raise InputError(
-                f"{path}: holds {str(name)[:60]!r} of module "
-                f"{str(node.get('module'))[:60]!r}, which is no part of a {kind}; "
-                f"give a {PREFIXES[kind]} saved by sgan_mnist.py"
-            )
 
 
 def load_checked(path):

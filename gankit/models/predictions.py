@@ -6,8 +6,10 @@ import sys
 
 import numpy as np
 
-from helpers import N_CLASSES, InputError, RunError, class_probabilities, printable
-from images import IMAGE_SUFFIXES, find_images, fit_image, read_image
+from gankit.command import InputError, RunError, printable
+from gankit.data.images import IMAGE_SUFFIXES, find_images, fit_image, read_image
+from gankit.data.labels import N_CLASSES
+from gankit.models.classify import class_probabilities
 
 COLUMNS = ("file", "class", "probability", "runner_up", "runner_up_probability")
 # of a batch's images together; float32, 4 MB

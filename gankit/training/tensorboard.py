@@ -10,11 +10,11 @@ TensorFlow; TensorBoard is only needed to look at them.
 import contextlib
 import io
 
-from helpers import LazyModule, class_probabilities, write_atomically
-from run_folder import ACCURACY, count_confusions, draw_confusions
-
-tf = LazyModule("tensorflow")
-Image = LazyModule("PIL.Image")
+from gankit.backend import Image, tf
+from gankit.folders import write_atomically
+from gankit.models.classify import class_probabilities
+from gankit.pictures import count_confusions, draw_confusions
+from gankit.training.records import ACCURACY
 
 FOLDER = "tensorboard"
 EVENT_FILES = "events.out.tfevents.*"

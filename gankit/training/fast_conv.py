@@ -7,8 +7,7 @@ kernel, followed by a sum of shifted maps; the kernel's gradient is one matrix p
 with the shifted output gradient. The input's gradient is quick as it is.
 """
 
-import tensorflow as tf
-from keras import layers
+from gankit.backend import layers, tf
 
 
 def accelerate(model):
@@ -40,10 +39,10 @@ def convolve_to_one_map(inputs, kernel):
 
     kh and kw must be odd. Returns (n, h, w, 1), as tf.nn.conv2d does up to rounding.
     """
-    return _convolve(tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel))
+    convolve = tf.custom_gradient(_convolve)
+    return convolve(tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel))
 
 
-@tf.custom_gradient
 def _convolve(x, kernel):
     n, h, w, c = tf.unstack(tf.shape(x))
     kh, kw = kernel.shape[0], kernel.shape[1]

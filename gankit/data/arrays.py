@@ -1,0 +1,139 @@
+"""A data set in memory: what it must be, and how images are made to fit."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gankit.command import InputError
+from gankit.data.images import fit_image
+from gankit.data.labels import check_class_names
+
+MOST_CLASSES = 10_000
+# pixels; the generator of larger images would have billions of weights
+LARGEST_SIDE = 512
+# bytes; training has two copies of the images
+LARGEST_ARRAY = 4 << 30
+
+
+class Data(NamedTuple):
+    """A data set, as load_arrays returns it.
+
+    train: [X, y]; X: uint8 (n, h, w, c) in [0, 255], h and w multiples of 4, c 1 or 3;
+    y: int64 (n,) in [0, n_classes - 1], or -1 for an image without label.
+    test: the same, all with labels; None where there are no test images.
+    class_names: a text for each class, or None.
+    """
+
+    train: list
+    test: list | None
+    n_classes: int
+    class_names: list | None
+
+    @property
+    def image_shape(self):
+        return self.train[0].shape[1:]
+
+
+def check_image_size(data, image_size):
+    """Raise InputError for an --image-size that can't be used with --data."""
+    if image_size is None:
+        return
+    if data is None:
+        raise InputError(
+            "--image-size: is for images of your own; name them with --data"
+        )
+    if image_size % 4 or not 8 <= image_size <= LARGEST_SIDE:
+        raise InputError(
+            f"--image-size {image_size}: must be a multiple of 4 from 8 to "
+            f"{LARGEST_SIDE}"
+        )
+
+
+def check_data(name, x_train, y_train, x_test, y_test, class_names, *, image_size=None):
+    """Return the Data of arrays that were read; name: of their file, for errors."""
+    if class_names is not None:
+        try:
+            check_class_names(class_names)
+        except ValueError as error:
+            raise InputError(f"{name}: class_names: {error}") from error
+    n_classes = len(class_names) if class_names is not None else MOST_CLASSES
+    train = _check_arrays(name, "train", x_train, y_train, n_classes, lowest=-1)
+    if class_names is None:
+        n_classes = max(1, int(train[1].max()) + 1)
+    test = None
+    if x_test is not None:
+        test = _check_arrays(name, "test", x_test, y_test, n_classes, lowest=0)
+        if test[0].shape[1:] != train[0].shape[1:]:
+            raise InputError(
+                f"{name}: x_test has shape {x_test.shape} and x_train "
+                f"{x_train.shape}; all images must be of one shape"
+            )
+    size = train[0].shape[1:3]
+    fitted = fitting(name, size, image_size)
+    if fitted != size:
+        for part in filter(None, (train, test)):
+            part[0] = _resize(part[0], *fitted)
+    return Data(train, test, n_classes, class_names)
+
+
+def _check_arrays(name, part, x, y, n_classes, *, lowest):
+    def require(condition, problem):
+        if not condition:
+            raise InputError(f"{name}: {problem}")
+
+    require(
+        x.ndim == 3 or (x.ndim == 4 and x.shape[3] in (1, 3)),
+        f"x_{part} has shape {x.shape}; it must be (n, height, width), or with "
+        "1 or 3 channels (n, height, width, channels)",
+    )
+    require(len(x) > 0, f"x_{part} holds no images; give at least one")
+    require(
+        min(x.shape[1:3]) > 0,
+        f"x_{part} has shape {x.shape}; give images of at least a pixel",
+    )
+    require(
+        x.dtype == np.uint8,
+        f"x_{part} has dtype {x.dtype}; pixels must be uint8 from 0 to 255",
+    )
+    require(
+        y.shape == (len(x),),
+        f"y_{part} has shape {y.shape} for {len(x)} images; it must be ({len(x)},)",
+    )
+    require(
+        np.issubdtype(y.dtype, np.integer),
+        f"y_{part} has dtype {y.dtype}; labels must be integers",
+    )
+    require(
+        y.min() >= lowest and y.max() < n_classes,
+        f"y_{part} has labels from {y.min()} to {y.max()}; they must be from 0 to "
+        f"{n_classes - 1}" + (", or -1 where there is none" if lowest < 0 else ""),
+    )
+    return [x if x.ndim == 4 else x[..., np.newaxis], y.astype(np.int64)]
+
+
+def fitting(name, size, image_size):
+    """Return the height and width to train with.
+
+    Without image_size they are the multiples of 4, from 8 on, that are nearest to
+    `size`; where these differ a line says so.
+    """
+    if image_size is not None:
+        return image_size, image_size
+    fitted = tuple(max(8, 4 * ((side + 2) // 4)) for side in size)
+    before, after = (f"{height}x{width}" for height, width in (size, fitted))
+    if max(fitted) > LARGEST_SIDE:
+        raise InputError(
+            f"{name}: images of {before} (height x width) are too large to train on; "
+            "give --image-size"
+        )
+    if fitted != size:
+        print(f"The images, {before} (height x width), are resized to {after}")
+    return fitted
+
+
+def _resize(x, height, width):
+    n, channels = len(x), x.shape[3]
+    fitted = np.empty((n, height, width, channels), np.uint8)
+    for image, place in zip(x, fitted, strict=True):
+        place[...] = fit_image(image, height, width, channels)
+    return fitted

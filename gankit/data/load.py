@@ -1,0 +1,55 @@
+"""Data sets: MNIST, or images of one's own; how they are laid out, read and checked.
+
+What can be named with --data:
+- an .npz file with x_train and y_train, maybe x_test, y_test and class_names;
+- a folder with IDX files, as MNIST and its relatives come;
+- a folder with a sub-folder of images a class, maybe `unlabelled` and `test`.
+"""
+
+from pathlib import Path
+
+from gankit.command import InputError
+from gankit.data.arrays import check_data, check_image_size
+from gankit.data.idx import IDX_FILES, find_idx, read_idx_files
+from gankit.data.image_folder import read_folder
+from gankit.data.npz import read_npz
+
+BUNDLED_DATA = Path(__file__).resolve().parents[2] / "data" / "mnist.npz"
+
+
+def load_arrays(data=None, image_size=None):
+    """Read and check a data set; return it as Data.
+
+    data: the path of one, see above; None for the bundled MNIST file or, without it,
+    for keras.datasets.mnist (which downloads it).
+    image_size: height and width that the images are resized to; None leaves them, but
+    for sides that are no multiples of 4, which the generator needs: these images are
+    resized to the nearest, and a line printed says so.
+    Raises InputError for what is missing, unreadable or of another layout.
+    """
+    check_image_size(data, image_size)
+    if data is None:
+        if not BUNDLED_DATA.exists():
+            return check_data("keras.datasets.mnist", *_download_arrays())
+        data = BUNDLED_DATA
+    path = Path(data)
+    if not path.is_dir():
+        return check_data(str(data), *read_npz(str(data)), image_size=image_size)
+    if any(find_idx(path, name) for name in IDX_FILES):
+        return check_data(str(data), *read_idx_files(path), image_size=image_size)
+    return read_folder(path, image_size)
+
+
+# ---------------------------------------------------------------- .npz
+
+
+def _download_arrays():
+    import keras
+
+    try:
+        train, test = keras.datasets.mnist.load_data()
+    except Exception as error:  # Keras raises a bare Exception here
+        raise InputError(
+            f"keras.datasets.mnist: {error}; name a data file with --data FILE"
+        ) from error
+    return *train, *test, None
