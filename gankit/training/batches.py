@@ -24,7 +24,7 @@ def split_in_parts(batch, n_parts):
 def define_take(X):
     """Return take(indices) for use in a graph: images of X, float32 in [-1, 1].
 
-    X: float32 (n, h, w, c) in [-1, 1], or uint8 in [0, 255] with a multiple of 4
+    X: float32 (n, h, w, c) in [-1, 1], or uint8 in [0, 255] with a multiple of 8
     values an image.
     """
     if X.dtype != np.uint8:
@@ -32,8 +32,9 @@ def define_take(X):
         return lambda indices: tf.gather(images, indices)
     # a table, since TensorFlow may round a division by a constant otherwise
     levels = tf.constant(scale_images(np.arange(256, dtype=np.uint8)))
-    # four bytes in a word: on a GPU tf.gather takes words only
-    words = tf.constant(np.ascontiguousarray(X).reshape(len(X), -1).view(np.int32))
+    # eight bytes in a word: on a GPU tf.gather takes words only, and TensorFlow keeps
+    # int32 in the host's memory, from where each step would copy all images
+    words = tf.constant(np.ascontiguousarray(X).reshape(len(X), -1).view(np.int64))
 
     def take(indices):
         pixels = tf.bitcast(tf.gather(words, indices), tf.uint8)
