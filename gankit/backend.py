@@ -1,8 +1,17 @@
-"""Libraries that are imported when first used."""
+"""Libraries that are imported when first used, Keras with its own defaults.
 
+Take keras, layers and tf from here, before anything else imports TensorFlow: the first
+use of one of them chooses oneDNN and sets Keras up, whatever the user's keras.json and
+environment say.
+"""
+
+import functools
 import importlib
 import os
 import platform
+import sys
+
+from gankit.command import InputError
 
 
 class LazyModule:
@@ -16,17 +25,55 @@ class LazyModule:
         self._name = name
 
     def __getattr__(self, attribute):
+        if self._name.partition(".")[0] in ("keras", "tensorflow"):
+            prepare_keras()
         return getattr(importlib.import_module(self._name), attribute)
 
 
-def choose_onednn():
-    """Have TensorFlow compute with oneDNN on x86, unless the environment says else.
+@functools.cache
+def prepare_keras():
+    """Import TensorFlow and Keras, once, as these networks need them.
 
-    Call it before TensorFlow is imported, which takes oneDNN by itself only where the
-    CPU has AVX-512 VNNI or the like; with AVX2 alone it is quicker, too.
+    TensorFlow takes oneDNN on x86, unless TF_ENABLE_ONEDNN_OPTS says else. Keras
+    computes with TensorFlow, in float32, on images whose channels come last, without a
+    limit of epochs or steps: a keras.json or an environment variable that says
+    otherwise would change every network and its training. This holds for the process,
+    and so for the models that a notebook builds beside ours; the file stays as it is.
+    A dtype policy that is set later, or by code before, is kept.
+
+    Raises InputError where Keras runs already on another backend, or can't be imported
+    since its settings are broken.
     """
+    # TensorFlow takes it by itself only where the CPU has AVX-512 VNNI or the like;
+    # with AVX2 alone it is quicker, too
     if platform.machine().lower() in ("x86_64", "amd64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    if "keras" not in sys.modules:
+        # TensorFlow, too, imports Keras
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        os.environ["KERAS_NNX_ENABLED"] = "0"  # its import fails without JAX's flax
+        for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
+            os.environ.pop(name, None)
+    try:
+        config = importlib.import_module("keras").config
+    except (AttributeError, OSError, TypeError, ValueError) as error:
+        home = os.environ.get("KERAS_HOME", "~/.keras")
+        raise InputError(
+            f"{home}/keras.json: Keras can't be imported with it ({error}); mend it, "
+            "or set KERAS_HOME to another folder"
+        ) from error
+    if config.backend() != "tensorflow":
+        raise InputError(
+            f"Keras runs on {config.backend()} here, these networks on TensorFlow; set "
+            "KERAS_BACKEND=tensorflow before Keras is imported"
+        )
+    if config.dtype_policy().name == config.floatx():  # no code has set another
+        config.set_dtype_policy("float32")
+    config.set_floatx("float32")
+    config.set_epsilon(1e-7)
+    config.set_image_data_format("channels_last")
+    config.set_max_epochs(None)
+    config.set_max_steps_per_epoch(None)
 
 
 keras = LazyModule("keras")

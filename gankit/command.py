@@ -7,8 +7,6 @@ import signal
 import sys
 import threading
 
-from gankit.backend import choose_onednn
-
 
 class OneLineParser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line."""
@@ -77,7 +75,6 @@ def run_script(name, work):
     That is 0, or after a line on stderr: 2 for an InputError, 1 for a RunError or an
     OSError, 130 for Ctrl-C.
     """
-    choose_onednn()
     try:
         work()
     except (InputError, RunError, KeyboardInterrupt) as error:

@@ -6,17 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gankit import backend
+from gankit.backend import tf
 from gankit.data import load
 
 # the tests are of a CPU; scripts that they start inherit this
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-
-
-# as scripts have it, before TensorFlow is imported
-backend.choose_onednn()
-
-import tensorflow as tf  # noqa: E402
 
 # as `--threads 1` has it; it can't be set once TensorFlow has started
 tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -1,14 +1,10 @@
 import hashlib
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import helpers
-from gankit import command, folders
+from gankit import command
 from gankit.data import images, labels
 from gankit.models import classify
 
@@ -103,18 +99,6 @@ def test_latent_points_are_standard_normal():
     assert abs(z.mean()) < 0.01 and abs(z.std() - 1) < 0.01
 
 
-def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-    with pytest.raises(RuntimeError), folders.write_atomically(path) as temporary:
-        temporary.write_text("half of the n")
-        raise RuntimeError
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-    with folders.write_atomically(path) as temporary:
-        temporary.write_text("new")
-    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
-
-
 @pytest.mark.parametrize(
     "script",
     [
@@ -145,33 +129,3 @@ def test_images_of_bytes_are_scaled_as_float_images_are(mnist):
     for X in (x, images.scale_images(x)):
         probabilities = classify.class_probabilities(Model(), X)
         np.testing.assert_array_equal(probabilities, expected)
-
-
-@pytest.mark.parametrize(
-    ("machine", "given", "found"),
-    [
-        ("x86_64", None, "1"),
-        ("AMD64", None, "1"),
-        ("x86_64", "0", "0"),
-        ("arm64", None, None),
-    ],
-)
-def test_scripts_have_tensorflow_compute_with_onednn(
-    machine, given, found, monkeypatch
-):
-    name = "TF_ENABLE_ONEDNN_OPTS"
-    monkeypatch.setenv(name, given or "")
-    if given is None:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(helpers.platform, "machine", lambda: machine)
-    seen = []
-    command.run_script("a.py", lambda: seen.append(os.environ.get(name)))
-    assert seen == [found]
-
-
-def test_tensorflow_is_not_imported_before_the_library_is_chosen():
-    """The variable is read on import; a script's own imports must not come first."""
-    scripts = "sgan_mnist, sgan_tuned, standalone_classifier, load_classifier"
-    code = f"import sys, {scripts}; sys.exit('tensorflow' in sys.modules)"
-    root = Path(helpers.__file__).parent
-    assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
