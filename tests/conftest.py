@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gankit.backend import tf
+from gankit.backend import keras, tf
 from gankit.data import load
+from parts import default_signals
 
 # the tests are of a CPU; scripts that they start inherit this
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -54,9 +55,18 @@ def start():
             capture_output=True,
             text=True,
             timeout=300,
+            preexec_fn=default_signals,
         )
 
     return start
+
+
+@pytest.fixture
+def precision():
+    """Keras's set_dtype_policy, undone at the end of the test."""
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)
 
 
 @pytest.fixture(scope="session")

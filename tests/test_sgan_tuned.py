@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_checkpoints import assert_nothing_is_left, final_state
 
 import load_classifier
 import sgan_mnist
@@ -15,6 +14,7 @@ from gankit.data import images, load
 from gankit.models import classify
 from gankit.training import augmentation, budget
 from gankit.training.checkpoints import checkpoint_paths, read_checked
+from test_checkpoints import assert_nothing_is_left, final_state
 
 LATENT_DIM = 6
 
