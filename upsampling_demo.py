@@ -15,7 +15,8 @@ import numpy as np
 
 from gankit.backend import figure, keras, layers
 from gankit.command import OneLineParser, run_script
-from gankit.folders import writable_folder, write_atomically
+from gankit.folders import writable_folder
+from gankit.pictures import plain_style, save_figure
 
 X = np.asarray([[1, 2], [3, 4]])
 
@@ -116,8 +117,9 @@ def compare_both_ways(padding, seed=1):
     return transposed, transpose_by_zeros(images, kernel, padding=padding)
 
 
-def save_figure(arrays, path):
-    """Draw the arrays, a mapping of title to (h, w), side by side with their values."""
+@plain_style()
+def draw_arrays(arrays):
+    """Return a figure of arrays, {title: (h, w)}, side by side with their values."""
     fig = figure.Figure(figsize=(3 * len(arrays), 3.4), layout="constrained")
     for axes, (title, array) in zip(
         fig.subplots(1, len(arrays)), arrays.items(), strict=True
@@ -126,8 +128,7 @@ def save_figure(arrays, path):
         for (i, j), value in np.ndenumerate(array):
             axes.text(j, i, f"{value:g}", ha="center", va="center")
         axes.set(title=title, xticks=[], yticks=[])
-    with write_atomically(path) as temporary:
-        fig.savefig(temporary, dpi=120)
+    return fig
 
 
 def run(args):
@@ -181,7 +182,7 @@ def run(args):
             f"largest difference {np.abs(transposed - plain).max():.1e}"
         )
 
-    save_figure(arrays, path)
+    save_figure(draw_arrays(arrays), path)
     print(f"\n>Saved: {path}")
 
 

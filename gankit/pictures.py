@@ -1,9 +1,125 @@
 """Pictures of a run: sheets of samples, animations, curves, confusions."""
 
+import contextlib
+import csv
+import functools
+import io
+import sys
+from pathlib import Path
+
 import numpy as np
 
-from gankit.backend import Image, figure
+from gankit.backend import Image, LazyModule, figure
+from gankit.command import printable
 from gankit.folders import write_atomically
+
+matplotlib = LazyModule("matplotlib")
+font_manager = LazyModule("matplotlib.font_manager")
+DPI = 120
+# a figure of confusions in inches, and its texts in points
+SMALLEST_FIGURE, LARGEST_FIGURE, INCHES_A_CLASS = 6, 20, 0.3
+LEAST_FONT, COUNT_FONT, NAME_FONT = 4.5, 8, 10
+LONGEST_NAME, MOST_COUNTS = 24, 5000
+
+
+# ---------------------------------------------------------------- style
+
+
+@contextlib.contextmanager
+def plain_style():
+    """Draw with Matplotlib's own settings, whatever the user's matplotlibrc says.
+
+    Settings are read both where a figure is made and where it is saved. Use it as a
+    decorator (`@plain_style()`) of functions that make figures; save_figure and
+    encode_figure see to the rest.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+@plain_style()
+def encode_figure(fig, dpi=DPI):
+    """Return a Matplotlib figure as the bytes of a PNG file."""
+    file = io.BytesIO()
+    fig.savefig(file, format="png", dpi=dpi)
+    return file.getvalue()
+
+
+def save_figure(fig, path):
+    """Save a Matplotlib figure as a PNG file, atomically."""
+    content = encode_figure(fig)
+    with write_atomically(path) as temporary:
+        Path(temporary).write_bytes(content)
+
+
+def name_classes(class_names, n_classes):
+    """Return the classes' names for a figure, a list of str, and their properties.
+
+    class_names: list of str, any text, or None for the numbers. The properties, a
+    dict, are for each Text that holds a name: without them '$' starts a formula, and
+    characters that Matplotlib's own font lacks are drawn as boxes. Where no installed
+    font has them, the names are numbers, and a line on stderr says so.
+    """
+    numbers = [str(i) for i in range(n_classes)]
+    if class_names is None:
+        return numbers, {}
+    families = _find_fonts("".join(sorted(set("".join(class_names)))))
+    if families is None:
+        return numbers, {}
+    names = [_shortened(name) for name in class_names]
+    return names, {"parse_math": False, "fontfamily": families}
+
+
+def _shortened(name):
+    if len(name) <= LONGEST_NAME:
+        return name
+    end = LONGEST_NAME // 3
+    return f"{name[: LONGEST_NAME - end - 1]}…{name[-end:]}"
+
+
+@functools.cache  # and so its line is written once
+def _find_fonts(characters):
+    """Return the names of installed fonts that together have these characters.
+
+    Matplotlib's own font comes first; the others fill what it lacks. Returns None,
+    after a line on stderr, where some character is in no font.
+    """
+    fonts = sorted(
+        font_manager.fontManager.ttflist,
+        key=lambda font: (
+            font.name != "DejaVu Sans",
+            font.style != "normal",
+            abs(font_manager.weight_dict.get(font.weight, font.weight) - 400),
+            font.name,
+            font.fname,
+        ),
+    )
+    missing, families = set(map(ord, characters)), []
+    for font in fonts:
+        # that one has a box for every character
+        if not missing or font.name.startswith("Last Resort"):
+            continue
+        try:
+            glyphs = font_manager.get_font(font.fname)
+            found = {code for code in missing if glyphs.get_char_index(code)}
+        except (OSError, RuntimeError):  # a font that was removed, or is damaged
+            continue
+        if found or not families:
+            missing -= found
+            families.append(font.name)
+    if not missing:
+        return families
+    lacking = printable("".join(map(chr, sorted(missing)[:5])))
+    print(
+        f"names of classes: no installed font has {lacking}; the figures have the "
+        "classes' numbers (a Noto font of the script would do)",
+        file=sys.stderr,
+    )
+    return None
+
+
+# ---------------------------------------------------------------- sheets
 
 
 def to_pixels(images):
@@ -53,27 +169,70 @@ def save_frames(frames, path, duration):
         )
 
 
+# ---------------------------------------------------------------- curves
+
+
+@plain_style()
 def plot_history(out):
-    """Save curves.png: losses and accuracies over the run, from its CSV files."""
-    history = np.genfromtxt(out / "history.csv", delimiter=",", names=True, ndmin=1)
-    accuracy = np.genfromtxt(out / "accuracy.csv", delimiter=",", names=True, ndmin=1)
+    """Save curves.png: the figures of a run's steps and its evaluations.
+
+    out: the run's folder, with history.csv and accuracy.csv. To the left is what
+    history.csv has but accuracies; to the right accuracies, or where the run has none
+    whatever it evaluated. Cells may be empty or not finite, and tables have no rows.
+    """
+    out = Path(out)
+    history, evaluations = (
+        _read_table(out / name) for name in ("history.csv", "accuracy.csv")
+    )
+    losses = [
+        name for name in history if name != "step" and "accuracy" not in name.lower()
+    ]
+    measured = [name for name in evaluations if "accuracy" in name.lower()]
+    label = "accuracy, %"
+    if not measured:
+        measured = [
+            name for name in evaluations if name not in ("epoch", "step", "seconds")
+        ]
+        label = measured[0] if len(measured) == 1 else "evaluations"
+    parts = [(history, losses, "loss of one batch", {"lw": 0.5})]
+    if measured:
+        parts.append((evaluations, measured, label, {"marker": "o", "ms": 3}))
     fig = figure.Figure(figsize=(10, 4), layout="constrained")
-    losses, accuracies = fig.subplots(1, 2)
-    for name in history.dtype.names:
-        if name not in ("step", "c_accuracy"):
-            losses.plot(history["step"], history[name], lw=0.5, label=name)
-    losses.set(xlabel="step", ylabel="loss of one batch", yscale="log")
-    for name in ("train_accuracy", "test_accuracy"):
-        measured = np.isfinite(accuracy[name])
-        accuracies.plot(
-            accuracy["step"][measured], accuracy[name][measured], "o-", ms=3, label=name
-        )
-    accuracies.set(xlabel="step", ylabel="accuracy, %")
-    for axes in (losses, accuracies):
-        axes.legend()
+    for axes, (table, names, label, style) in zip(
+        fig.subplots(1, len(parts), squeeze=False).flat, parts, strict=True
+    ):
+        drawn = [
+            (name, np.isfinite(table[name]) & np.isfinite(table["step"]))
+            for name in names
+        ]
+        drawn = [(name, finite) for name, finite in drawn if finite.any()]
+        for name, finite in drawn:
+            if finite.sum() == 1:  # no line shows it
+                style = {**style, "marker": "o", "ms": 3}
+            axes.plot(table["step"][finite], table[name][finite], label=name, **style)
+        axes.set(xlabel="step", ylabel=label)
+        positive = all((table[name][finite] > 0).all() for name, finite in drawn)
+        if table is history and drawn and positive:
+            axes.set_yscale("log")
+        if drawn:
+            axes.legend()
         axes.grid(alpha=0.3)
-    with write_atomically(out / "curves.png") as path:
-        fig.savefig(path, dpi=120)
+    save_figure(fig, out / "curves.png")
+
+
+def _read_table(path):
+    """Return {column: float64 (rows,)} of a CSV file; what is no number is NaN."""
+    with open(path, encoding="utf-8", newline="") as file:
+        columns, *rows = csv.reader(file)
+    table = np.full((len(columns), len(rows)), np.nan)
+    for i, row in enumerate(rows):
+        for j, cell in enumerate(row[: len(columns)]):
+            with contextlib.suppress(ValueError):
+                table[j, i] = float(cell)
+    return dict(zip(columns, table, strict=True))
+
+
+# ---------------------------------------------------------------- confusions
 
 
 def count_confusions(y, predicted, n_classes):
@@ -86,17 +245,43 @@ def count_confusions(y, predicted, n_classes):
     return confusion
 
 
+@plain_style()
 def draw_confusions(confusion, class_names=None):
-    """Return a figure of what count_confusions has counted."""
-    fig = figure.Figure(figsize=(6, 6), layout="constrained")
+    """Return a figure of what count_confusions has counted.
+
+    With the number of classes the figure grows and its texts shrink, both within
+    bounds: beyond them counts are left out, and not every class is named.
+    """
+    n = len(confusion)
+    side = np.clip(INCHES_A_CLASS * n, SMALLEST_FIGURE, LARGEST_FIGURE)
+    fig = figure.Figure(figsize=(side, side), layout="constrained")
     axes = fig.subplots()
-    axes.imshow(np.sqrt(confusion), cmap="Blues")
-    for (i, j), count in np.ndenumerate(confusion):
-        if count:
-            colour = "white" if i == j else "black"
-            axes.text(j, i, count, ha="center", va="center", color=colour, fontsize=8)
+    image = axes.imshow(np.sqrt(confusion), cmap="Blues")
+    # names take up to a third of the figure; a point is 1/72 inch, a digit 0.65 high
+    cell = 72 * side / n * 2 / 3
+    font = min(COUNT_FONT, cell / (0.65 * len(str(confusion.max()))))
+    if font >= LEAST_FONT and np.count_nonzero(confusion) <= MOST_COUNTS:
+        colours = image.to_rgba(np.sqrt(confusion))
+        for i, j in np.argwhere(confusion):
+            text = axes.text(j, i, confusion[i, j], ha="center", va="center")
+            text.set(color=_legible_on(colours[i, j]), fontsize=font, in_layout=False)
     axes.set(xlabel="predicted", ylabel="true")
-    names = class_names or range(len(confusion))
-    axes.set_xticks(range(len(confusion)), names, rotation=90 if class_names else 0)
-    axes.set_yticks(range(len(confusion)), names)
+    names, style = name_classes(class_names, n)
+    font = np.clip(cell, LEAST_FONT, NAME_FONT)
+    named = range(0, n, int(np.ceil(font / cell)))
+    names = [names[i] for i in named]
+    upright = class_names is None and n <= 20
+    axes.set_xticks(named, names, rotation=0 if upright else 90, fontsize=font, **style)
+    axes.set_yticks(named, names, fontsize=font, **style)
     return fig
+
+
+def _legible_on(colour):
+    """Return 'black' or 'white', whichever contrasts more with a colour (r, g, b, a).
+
+    Contrast is that of the Web Content Accessibility Guidelines 2.1, at least 4.58.
+    """
+    rgb = np.asarray(colour[:3])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ (0.2126, 0.7152, 0.0722)
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
