@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -69,13 +70,23 @@ def noted_signals(note):
             signal.signal(signum, handler)
 
 
+def check_system():
+    """Raise InputError on Windows itself, which lacks the locks that runs need."""
+    if sys.platform == "win32":
+        raise InputError("does not run on Windows itself; start it in WSL 2 (Linux)")
+
+
 def run_script(name, work):
     """Call work() and return the exit status.
 
     That is 0, or after a line on stderr: 2 for an InputError, 1 for a RunError or an
-    OSError, 130 for Ctrl-C.
+    OSError, 130 for Ctrl-C. What stdout can't encode in a name is written as an escape.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="backslashreplace")
     try:
+        check_system()
         work()
     except (InputError, RunError, KeyboardInterrupt) as error:
         print(f"{name}: {printable(error) or 'interrupted'}", file=sys.stderr)

@@ -2,16 +2,12 @@
 
 import contextlib
 import datetime
+import itertools
 import os
 import tempfile
 from pathlib import Path
 
 from gankit.command import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks: there nothing is locked
-    fcntl = None
 
 
 def new_folder(out):
@@ -43,13 +39,19 @@ def writable_folder(out):
 
 
 def dated_folder(parent, name):
-    """Return a Path parent/<date>-<time>-name that does not exist yet."""
+    """Create a new folder parent/<date>-<time>-name, maybe with a number; return it.
+
+    It belongs to the caller alone, however many processes ask for one at once. Call it
+    when the input has been checked, lest an empty folder is left behind. Raises
+    InputError where `parent` can't be written.
+    """
+    parent = writable_folder(parent)
     stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
-    out, n = Path(parent, stem), 1
-    while out.exists():
-        n += 1
-        out = Path(parent, f"{stem}-{n}")
-    return out
+    for n in itertools.count(1):
+        out = parent / (stem if n == 1 else f"{stem}-{n}")
+        with contextlib.suppress(FileExistsError):
+            out.mkdir()
+            return out
 
 
 @contextlib.contextmanager
@@ -78,9 +80,6 @@ def locked(folder):
 
     The lock is the operating system's: it ends with the process, however that ends.
     """
-    if fcntl is None:
-        yield
-        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -100,8 +99,8 @@ def lock(handle, wait=True):
 
     Without `wait`, raises BlockingIOError where another process holds the lock.
     """
-    if fcntl is None:
-        return
+    import fcntl  # which Windows lacks
+
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
