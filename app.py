@@ -5,7 +5,7 @@
 
 Draw a digit or drop an image, and see what the classifier says; move through the latent
 space, and see what the generator makes of it. The page is served on this machine only,
-and fetches nothing from elsewhere. It needs Gradio: install requirements-app.txt.
+and fetches nothing from elsewhere. It needs Gradio: install requirements/app.txt.
 """
 
 import base64
@@ -392,7 +392,7 @@ def serve(page, port, *, wait=True):
 def check_gradio():
     """Raise InputError where Gradio is missing."""
     if importlib.util.find_spec("gradio") is None:
-        raise InputError("gradio: not installed; pip install -r requirements-app.txt")
+        raise InputError("gradio: not installed; pip install -r requirements/app.txt")
 
 
 def run(args):

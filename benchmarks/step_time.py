@@ -187,7 +187,7 @@ def run(args, argv):
         if not names:
             raise InputError(
                 "--variants pytorch: not installed; pip install -r "
-                "benchmarks/requirements.txt"
+                "requirements/benchmarks.txt"
             )
     names += dict.fromkeys([VARIANTS[name][1] for name in names])
     json_path, markdown_path = output_files(args.out, "step_time.json", "step_time.md")

@@ -144,7 +144,7 @@ def test_the_newest_models_of_a_run(run_folder, tmp_path, monkeypatch, capsys):
 def test_without_gradio(run_folder, monkeypatch, capsys):
     monkeypatch.setattr(app.importlib.util, "find_spec", lambda name: None)
     assert app.main([str(run_folder)]) == 2
-    assert "requirements-app.txt" in capsys.readouterr().err
+    assert "requirements/app.txt" in capsys.readouterr().err
 
 
 @needs_browser

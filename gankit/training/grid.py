@@ -200,7 +200,7 @@ def engine(args, scripts):
     except ImportError as error:
         raise InputError(
             "--cluster: dask.distributed is not installed; pip install -r "
-            "requirements-cluster.txt, here and for the workers"
+            "requirements/cluster.txt, here and for the workers"
         ) from error
     # it logs the traceback of a lost connection, which is told in a line here
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
