@@ -1,28 +1,43 @@
-"""Print the tables of the README from the recorded runs, and draw their plots.
+"""Write the documents that show results from the recorded runs, and draw their plots.
 
-    python results/tables.py
+    python results/tables.py            print the tables
+    python results/tables.py --write    write docs/ from results/templates/; draw plots
+    python results/tables.py --check    exit status 1 where docs/ differs from that
 
-Reads the CSV files beside it, writes sgan_mnist/against_tutorial.png, and
-error_by_minutes.png in tuned_budgets/ and in ablation/.
+A template is the document with {{parts}} that this script fills in: a table by its
+name in TABLES, or a figure or text by its kind in PARTS, see there.
 """
 
+import argparse
 import csv
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
-RESULTS = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))
+
+from gankit.backend import figure  # noqa: E402
+from gankit.command import OneLineParser, RunError, run_script  # noqa: E402
+from gankit.folders import write_atomically  # noqa: E402
+
+RESULTS = ROOT / "results"
+TEMPLATES = RESULTS / "templates"
+DOCS = ROOT / "docs"
 # the tutorial's run: accuracy on the training set after each epoch, in percent
 TUTORIAL = [
     *(85.543, 91.487, 92.628, 94.017, 94.252, 93.828, 94.122, 93.597, 95.283, 95.287),
     *(95.263, 95.432, 95.270, 95.212, 94.803, 94.640, 93.622, 91.870, 92.525, 92.180),
 ]
+# of its best epoch's classifier on the test set
+TUTORIAL_TEST = 95.920
 
 
 def read_rows(path):
-    with open(path, newline="") as file:
+    """Return the rows of a CSV file: a list of dicts of texts."""
+    with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -34,18 +49,264 @@ def group(rows, name):
     return groups
 
 
-def print_epochs(rows):
-    print("| epoch | step | tutorial, training set | training set | test set |")
-    print("|---:|---:|---:|---:|---:|")
-    for theirs, row in zip(TUTORIAL, rows, strict=True):
-        print(
-            f"| {row['epoch']} | {row['step']} | {theirs:.3f} "
-            f"| {row['train_accuracy']} | {row['test_accuracy']} |"
+def select(rows, **values):
+    """Return the rows that have these values in these columns."""
+    return [row for row in rows if all(row[k] == v for k, v in values.items())]
+
+
+def errors_of(rows):
+    return [float(row["test_error"]) for row in rows]
+
+
+def mean_and_sd(values):
+    """Return 'mean ± standard deviation' of percentages, of one value itself."""
+    sd = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.2f}{sd}"
+
+
+def table(header, rows, n_left=0):
+    """Return a Markdown table; the first `n_left` columns stand to the left."""
+    marks = ["---"] * n_left + ["---:"] * (len(header) - n_left)
+    lines = [f"| {' | '.join(header)} |", f"|{'|'.join(marks)}|"]
+    lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return "\n".join(lines)
+
+
+def tabulate_headline(accuracies, comparison):
+    """Return the four figures by which the methods are told apart at 100 labels.
+
+    accuracies: rows of the full run's accuracy.csv; comparison: rows of runs.csv.
+    """
+    last = float(accuracies[-1]["test_accuracy"])
+    rows = [
+        (
+            "the tutorial's SGAN, its best epoch, picked with all labels",
+            f"{100 - TUTORIAL_TEST:.2f}",
+            f"{TUTORIAL_TEST:.2f}",
+        ),
+        (
+            "`sgan_mnist.py`, the last step, nothing picked",
+            f"{100 - last:.2f}",
+            f"{last:.2f}",
+        ),
+    ]
+    for method, title in (
+        ("tuned", "`sgan_tuned.py`, ten minutes on one core, the last step"),
+        ("standalone", "`standalone_classifier.py`, the 100 labelled images alone"),
+    ):
+        errors = errors_of(select(comparison, method=method, labels="100"))
+        rows.append(
+            (
+                f"{title}; {len(errors)} draws",
+                mean_and_sd(errors),
+                f"{100 - np.mean(errors):.2f}",
+            )
         )
+    return table(("100 labels", "test error, %", "test accuracy, %"), rows, n_left=1)
+
+
+def tabulate_epochs(rows):
+    header = ("epoch", "step", "tutorial, training set", "training set", "test set")
+    return table(
+        header,
+        [
+            (
+                row["epoch"],
+                row["step"],
+                f"{theirs:.3f}",
+                row["train_accuracy"],
+                row["test_accuracy"],
+            )
+            for theirs, row in zip(TUTORIAL, rows, strict=True)
+        ],
+    )
+
+
+def tabulate_draws(rows, name):
+    """Return test accuracy after the last epoch: a line a value of the column `name`.
+
+    rows: by epoch, with the same seeds for each value.
+    """
+    seeds = sorted({row["seed"] for row in rows}, key=int)
+    lines = []
+    for value, runs in group(rows, lambda row: row[name]).items():
+        last = {row["seed"]: float(row["test_accuracy"]) for row in runs}
+        accuracies = [last[seed] for seed in seeds]
+        cells = (f"{accuracy:.2f}" for accuracy in accuracies)
+        lines.append((f"`{value}`", *cells, mean_and_sd(accuracies)))
+    header = (name, *(f"seed {seed}" for seed in seeds), "mean ± sd")
+    return table(header, lines, n_left=1)
+
+
+def tabulate_budgets(rows):
+    lines = []
+    for budget, runs in group(rows, lambda row: row["budget_minutes"]).items():
+        errors = errors_of(runs)
+        span = (f"{min(errors):.2f}", f"{max(errors):.2f}")
+        lines.append((budget, len(errors), mean_and_sd(errors), *span))
+    header = ("draws", "test error, % (mean ± sd)", "best", "worst")
+    return table(("budget, minutes", *header), lines)
+
+
+def tabulate_labels(rows):
+    """Return the test errors by number of labels: three columns a method."""
+    methods = {"standalone": "stand-alone", "tuned": "tuned SGAN"}
+    lines = []
+    for labels in sorted({int(row["labels"]) for row in rows}):
+        line = [labels]
+        for method in methods:
+            errors = errors_of(select(rows, method=method, labels=str(labels)))
+            span = f"{min(errors):.2f} to {max(errors):.2f}" if errors else ""
+            line += [mean_and_sd(errors) if errors else "", len(errors), span]
+        lines.append(line)
+    heads = ((title, "draws", "range") for title in methods.values())
+    return table(("labels", *(cell for head in heads for cell in head)), lines)
+
+
+def tabulate_ablations(whole, rows):
+    """Return the test errors without each ingredient, beside the same draws with all.
+
+    whole, rows: sorted by seed, rows with the same seeds for each ingredient.
+    """
+    seeds = sorted({row["seed"] for row in rows}, key=int)
+    whole = [row for row in whole if row["seed"] in seeds]
+    methods = group(rows, lambda row: row["method"].removeprefix("tuned-without-"))
+    lines = []
+    for left_out, runs in {"nothing": whole, **methods}.items():
+        if [run["seed"] for run in runs] != seeds:
+            raise RunError(f"{left_out}: has other seeds than {', '.join(seeds)}")
+        errors = errors_of(runs)
+        steps = sorted(int(run["step"]) for run in runs)
+        cells = (f"{error:.2f}" for error in errors)
+        span = f"{steps[0]:,} to {steps[-1]:,}"
+        lines.append((left_out, *cells, f"{np.mean(errors):.2f}", span))
+    heads = (f"seed {seed}" for seed in seeds)
+    return table(("left out", *heads, "mean", "steps"), lines, n_left=1)
+
+
+def ten_minutes(rows):
+    return select(rows, budget_minutes="10")
+
+
+# name of a table: what makes it of the files named
+TABLES = {
+    "headline": (tabulate_headline, "sgan_mnist/accuracy.csv", "comparison/runs.csv"),
+    "epochs": (tabulate_epochs, "sgan_mnist/accuracy.csv"),
+    "designs": (lambda rows: tabulate_draws(rows, "design"), "designs.csv"),
+    "precisions": (lambda rows: tabulate_draws(rows, "precision"), "precision.csv"),
+    "budgets": (tabulate_budgets, "tuned_budgets/runs.csv"),
+    "ablations": (
+        lambda tuned, rows: tabulate_ablations(ten_minutes(tuned), rows),
+        "tuned_budgets/runs.csv",
+        "ablation/runs.csv",
+    ),
+    "labels": (tabulate_labels, "comparison/runs.csv"),
+    "fashion": (tabulate_labels, "fashion/runs.csv"),
+}
+
+
+def rows_where(results, file, *conditions):
+    """Return the rows of a file under `results` that meet 'column=value' conditions."""
+    values = dict(condition.split("=", 1) for condition in conditions)
+    rows = select(read_rows(results / file), **values)
+    if not rows:
+        raise RunError(f"{file}: has no row with {', '.join(conditions)}")
+    return rows
+
+
+def find_errors(results, file, *conditions):
+    """Return the test errors of these rows, in the file's order."""
+    rows = rows_where(results, file, *conditions)
+    return ", ".join(f"{error:.2f}" for error in errors_of(rows))
+
+
+def average_errors(results, file, *conditions):
+    """Return mean ± standard deviation of the test errors of these rows."""
+    return mean_and_sd(errors_of(rows_where(results, file, *conditions)))
+
+
+def find_trial(results, file, *conditions):
+    """Return the error at the end of the one trial that these rows are of."""
+    rows = rows_where(results, file, *conditions)
+    steps = [int(row["step"]) for row in rows] if len(rows) > 1 else []
+    if steps != sorted(set(steps)):
+        raise RunError(f"{file}: more than one trial has {', '.join(conditions)}")
+    return list(rows[-1].values())[-1]
+
+
+def find_value(results, file, column, *conditions):
+    """Return what the last of these rows has in a column."""
+    return rows_where(results, file, *conditions)[-1][column]
+
+
+def include(results, file):
+    """Return what a benchmark wrote: its table, rates and machine."""
+    return (results / file).read_text(encoding="utf-8").rstrip()
+
+
+# {{kind|argument|...}}: the kinds
+PARTS = {
+    "error": average_errors,
+    "errors": find_errors,
+    "trial": find_trial,
+    "value": find_value,
+    "include": include,
+}
+
+
+def make_table(name, results=RESULTS):
+    make, *files = TABLES[name]
+    return make(*(read_rows(results / file) for file in files))
+
+
+def fill(template, results=RESULTS):
+    """Return the text of a template with its parts filled in.
+
+    Raises RunError for a part that is not known or has no rows.
+    """
+
+    def part(match):
+        kind, *arguments = match[1].split("|")
+        if kind in TABLES and not arguments:
+            return make_table(kind, results)
+        if kind in PARTS and arguments:
+            return PARTS[kind](results, *arguments)
+        raise RunError(f"{match[0]}: no such part; see TABLES and PARTS")
+
+    return re.sub(r"\{\{(.+?)\}\}", part, template)
+
+
+def documents(templates=TEMPLATES, results=RESULTS):
+    """Return the documents that the templates give: {name: text}."""
+    return {
+        path.name: fill(path.read_text(encoding="utf-8"), results)
+        for path in sorted(templates.glob("*.md"))
+    }
+
+
+def find_differences(texts, docs):
+    """Return a line for each document in the folder that is not its text."""
+    lines = []
+    for name, text in texts.items():
+        path = docs / name
+        if not path.is_file():
+            lines.append(f"{path.name}: is missing")
+            continue
+        ours, theirs = text.split("\n"), path.read_text(encoding="utf-8").split("\n")
+        if ours != theirs:
+            same = (a == b for a, b in zip(ours, theirs, strict=False))
+            n = next((i for i, equal in enumerate(same, 1) if not equal), None)
+            lines.append(f"{path.name}: line {n or min(len(ours), len(theirs)) + 1}")
+    return lines
+
+
+def save_figure(fig, path):
+    with write_atomically(path) as temporary:
+        fig.savefig(temporary, dpi=120)
 
 
 def plot_epochs(rows, path):
-    fig = Figure(figsize=(7, 4), layout="constrained")
+    fig = figure.Figure(figsize=(7, 4), layout="constrained")
     axes = fig.subplots()
     epochs = [int(row["epoch"]) for row in rows]
     axes.plot(epochs, TUTORIAL, "s--", color="grey", ms=4, label="tutorial, training")
@@ -55,91 +316,18 @@ def plot_epochs(rows, path):
     axes.set(xlabel="epoch (600 steps)", ylabel="accuracy, %", xticks=epochs)
     axes.grid(alpha=0.3)
     axes.legend()
-    fig.savefig(path, dpi=120)
-
-
-def mean_and_sd(values):
-    """Return 'mean ± standard deviation' of percentages, of one value itself."""
-    sd = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.2f}{sd}"
-
-
-def print_draws(rows, name):
-    """Print test accuracy after the last epoch: a line a value of the column `name`."""
-    seeds = sorted({row["seed"] for row in rows}, key=int)
-    print(f"| {name} |", " | ".join(f"seed {seed}" for seed in seeds), "| mean ± sd |")
-    print("|---|", "---:|" * (len(seeds) + 1), sep="")
-    for value in dict.fromkeys(row[name] for row in rows):
-        last = {row["seed"]: row for row in rows if row[name] == value}
-        accuracy = [float(last[seed]["test_accuracy"]) for seed in seeds]
-        cells = " | ".join(f"{percentage:.2f}" for percentage in accuracy)
-        print(f"| `{value}` | {cells} | {mean_and_sd(accuracy)} |")
-
-
-def print_budgets(rows):
-    print("| budget, minutes | draws | test error, % (mean ± sd) | best | worst |")
-    print("|---:|---:|---:|---:|---:|")
-    for budget in dict.fromkeys(row["budget_minutes"] for row in rows):
-        errors = [float(r["test_error"]) for r in rows if r["budget_minutes"] == budget]
-        print(
-            f"| {budget} | {len(errors)} | {mean_and_sd(errors)} | {min(errors):.2f} "
-            f"| {max(errors):.2f} |"
-        )
-
-
-def print_labels(rows):
-    """Print the test errors by number of labels: a column a method, and its range."""
-    methods = {"standalone": "stand-alone", "tuned": "tuned SGAN"}
-    heads = (f"{title} | draws | range" for title in methods.values())
-    print("| labels |", " | ".join(heads), "|")
-    print("|---:|", "---:|" * (3 * len(methods)), sep="")
-    for labels in sorted({int(row["labels"]) for row in rows}):
-        cells = []
-        for method in methods:
-            errors = [
-                float(row["test_error"])
-                for row in rows
-                if (row["method"], int(row["labels"])) == (method, labels)
-            ]
-            if not errors:
-                cells += ["", "0", ""]
-                continue
-            span = f"{min(errors):.2f} to {max(errors):.2f}"
-            cells += [mean_and_sd(errors), str(len(errors)), span]
-        print(f"| {labels} |", " | ".join(cells), "|")
-
-
-def print_ablations(whole, rows):
-    """Print the test errors without each ingredient, beside the same draws with all.
-
-    whole, rows: sorted by seed, rows with the same seeds for each ingredient.
-    """
-    seeds = sorted({row["seed"] for row in rows}, key=int)
-    heads = " | ".join(f"seed {seed}" for seed in seeds)
-    print(f"| left out | {heads} | mean | steps |")
-    print("|---|", "---:|" * (len(seeds) + 2), sep="")
-    whole = [row for row in whole if row["seed"] in seeds]
-    methods = group(rows, lambda row: row["method"].removeprefix("tuned-without-"))
-    for left_out, runs in {"nothing": whole, **methods}.items():
-        errors = [float(run["test_error"]) for run in runs]
-        steps = sorted(int(run["step"]) for run in runs)
-        print(
-            f"| {left_out} |",
-            " | ".join(f"{error:.2f}" for error in errors),
-            f"| {np.mean(errors):.2f} | {steps[0]:,} to {steps[-1]:,} |",
-        )
+    save_figure(fig, path)
 
 
 def plot_error_by_minutes(lines, path, standalone=()):
     """Plot the rows of accuracy.csv files; lines: name -> rows of one or more seeds."""
-    fig = Figure(figsize=(8, 4), layout="constrained")
+    fig = figure.Figure(figsize=(8, 4), layout="constrained")
     axes = fig.subplots()
     for i, (name, rows) in enumerate(lines.items()):
         for seed in dict.fromkeys(row["seed"] for row in rows):
             points = [
                 (float(row["seconds"]) / 60, 100 - float(row["test_accuracy"]))
-                for row in rows
-                if row["seed"] == seed
+                for row in select(rows, seed=seed)
             ]
             axes.plot(*zip(*points, strict=True), color=f"C{i}", lw=1, label=name)
             name = None
@@ -148,58 +336,36 @@ def plot_error_by_minutes(lines, path, standalone=()):
             (float(row["seconds"]) / 60, float(row["test_error"])) for row in standalone
         ]
         axes.plot(*zip(*points, strict=True), "k.", label="stand-alone classifier")
-    axes.axhline(100 - 95.92, color="grey", ls=":", label="the tutorial's best")
+    axes.axhline(100 - TUTORIAL_TEST, color="grey", ls=":", label="the tutorial's best")
     axes.set(xlabel="minutes", ylabel="test error, %", xscale="log", yscale="log")
     axes.grid(alpha=0.3, which="both")
     fig.legend(loc="outside right upper", fontsize="small")
-    fig.savefig(path, dpi=120)
+    save_figure(fig, path)
 
 
-def main():
-    rows = read_rows(RESULTS / "sgan_mnist" / "accuracy.csv")
-    print_epochs(rows)
-    plot_epochs(rows, RESULTS / "sgan_mnist" / "against_tutorial.png")
-    print()
-    print_draws(read_rows(RESULTS / "designs.csv"), "design")
-    print()
-    print_draws(read_rows(RESULTS / "precision.csv"), "precision")
-    print()
-    budgets = RESULTS / "tuned_budgets"
-    tuned = read_rows(budgets / "runs.csv")
-    print_budgets(tuned)
-    print()
-    comparison = read_rows(RESULTS / "comparison" / "runs.csv")
-    print_labels(comparison)
-    print()
-    print_labels(read_rows(RESULTS / "fashion" / "runs.csv"))
-    print()
-    ablation = RESULTS / "ablation"
-    whole = [row for row in tuned if row["budget_minutes"] == "10"]
-    print_ablations(whole, read_rows(ablation / "runs.csv"))
+def draw_plots(results=RESULTS):
+    rows = read_rows(results / "sgan_mnist" / "accuracy.csv")
+    plot_epochs(rows, results / "sgan_mnist" / "against_tutorial.png")
+    budgets, ablation = results / "tuned_budgets", results / "ablation"
+    comparison = results / "comparison"
     curves = read_rows(budgets / "curves.csv")
-    without = read_rows(ablation / "curves.csv")
-    seeds = {row["seed"] for row in without}
     plot_error_by_minutes(
         {
             "tutorial's SGAN": [
                 *({**row, "seed": "1"} for row in rows),
-                *read_rows(RESULTS / "comparison" / "sgan_curves.csv"),
+                *read_rows(comparison / "sgan_curves.csv"),
             ],
             **group(curves, lambda row: f"tuned, {row['budget_minutes']} minutes"),
         },
         budgets / "error_by_minutes.png",
-        [
-            row
-            for row in comparison
-            if (row["method"], row["labels"]) == ("standalone", "100")
-        ],
+        select(read_rows(comparison / "runs.csv"), method="standalone", labels="100"),
     )
+    without = read_rows(ablation / "curves.csv")
+    seeds = {row["seed"] for row in without}
     plot_error_by_minutes(
         {
             "nothing left out": [
-                row
-                for row in curves
-                if row["budget_minutes"] == "10" and row["seed"] in seeds
+                row for row in ten_minutes(curves) if row["seed"] in seeds
             ],
             **group(
                 without, lambda row: row["method"].replace("tuned-without-", "without ")
@@ -207,6 +373,36 @@ def main():
         },
         ablation / "error_by_minutes.png",
     )
+
+
+def parse_arguments(argv):
+    parser = OneLineParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--write", action="store_true", help="write docs/, draw plots")
+    what.add_argument("--check", action="store_true", help="compare docs/")
+    return parser.parse_args(argv)
+
+
+def run(args):
+    if args.write:
+        for name, text in documents().items():
+            with write_atomically(DOCS / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        draw_plots()
+    elif args.check:
+        if lines := find_differences(documents(), DOCS):
+            raise RunError(
+                f"docs/ differs from the results ({'; '.join(lines)}); edit "
+                "results/templates/, then python results/tables.py --write"
+            )
+    else:
+        print("\n\n".join(make_table(name) for name in TABLES))
+
+
+def main(argv=None):
+    return run_script("results/tables.py", lambda: run(parse_arguments(argv)))
 
 
 if __name__ == "__main__":

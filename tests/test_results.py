@@ -1,0 +1,261 @@
+"""The tables of the documents: worked out right, and from the recorded runs."""
+
+import csv
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from gankit.command import RunError
+
+ROOT = Path(__file__).resolve().parents[1]
+_spec = importlib.util.spec_from_file_location("tables", ROOT / "results/tables.py")
+tables = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(tables)
+
+
+def rows(header, *lines):
+    names = header.split()
+    return [dict(zip(names, line.split(), strict=True)) for line in lines]
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A folder with a few made-up results."""
+    files = {
+        "a.csv": [
+            ("setting", "seed", "step", "validation_error"),
+            ("none, it's plain", 7, 90, "3.10"),
+            ("none, it's plain", 7, 100, "2.20"),
+            ("none, it's plain", 8, 90, "4.40"),
+            ("none, it's plain", 8, 100, "4.50"),
+        ],
+        "runs.csv": [
+            ("method", "seed", "test_error"),
+            ("sgan", 1, "1.500"),
+            ("tuned", 1, "0.250"),
+            ("sgan", 2, "4.500"),
+        ],
+    }
+    for name, lines in files.items():
+        with open(tmp_path / name, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(lines)
+    (tmp_path / "speed.md").write_text("| one |\n|---|\n| 1 |\n\nµ\n", encoding="utf-8")
+    return tmp_path
+
+
+# ---------------------------------------------------------------- what is recorded
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in tables.TEMPLATES.iterdir()))
+def test_the_documents_are_what_the_results_give(name):
+    written = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert written == tables.documents()[name]
+    assert "{{" not in written
+
+
+def test_every_table_of_the_results_is_made_by_the_script():
+    template = (tables.TEMPLATES / "results.md").read_text(encoding="utf-8")
+    assert not re.findall(r"(?m)^\|", template)
+    assert {f"{{{{{name}}}}}" for name in tables.TABLES} <= set(template.split("\n"))
+
+
+def test_the_readme_has_the_headline_figures():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert tables.make_table("headline") in readme
+
+
+def test_the_tables_beside_the_runs_are_of_these_runs():
+    """table.md has a row for each row of the documents' tables of methods."""
+    for folder in ("comparison", "fashion"):
+        recorded = tables.read_rows(ROOT / "results" / folder / "runs.csv")
+        table = (ROOT / "results" / folder / "table.md").read_text(encoding="utf-8")
+        for (method, labels), runs in tables.group(
+            recorded, lambda row: (row["method"], row["labels"])
+        ).items():
+            errors = tables.errors_of(runs)
+            start = f"| {labels} | `{method}` | {len(errors)} | "
+            assert f"{start}{tables.mean_and_sd(errors)} |" in table
+
+
+def test_it_says_where_a_document_differs(tmp_path):
+    texts = {"a.md": "one\ntwo\n", "b.md": "one\n", "c.md": "same\n"}
+    (tmp_path / "a.md").write_text("one\n2\n", encoding="utf-8")
+    (tmp_path / "c.md").write_text("same\n", encoding="utf-8")
+    found = tables.find_differences(texts, tmp_path)
+    assert found == ["a.md: line 2", "b.md: is missing"]
+    (tmp_path / "a.md").write_text("one\n", encoding="utf-8")
+    assert tables.find_differences({"a.md": "one\ntwo\n"}, tmp_path) == ["a.md: line 2"]
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """The documents in a folder of the test, and plots not drawn."""
+    for name, text in tables.documents().items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(tables, "DOCS", tmp_path)
+    monkeypatch.setattr(tables, "draw_plots", lambda: None)
+    return tmp_path
+
+
+def test_check_and_write(copied, capsys):
+    assert tables.main(["--check"]) == 0
+    path = copied / "results.md"
+    before = path.read_text(encoding="utf-8")
+    path.write_text(before.replace("91.810", "91.910"), encoding="utf-8")
+    assert tables.main(["--check"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "results.md: line " in line and "--write" in line
+    assert tables.main(["--write"]) == 0
+    assert path.read_text(encoding="utf-8") == before
+    assert tables.main(["--check"]) == 0
+
+
+def test_the_plots_are_drawn(tmp_path):
+    epochs = rows(
+        "epoch step train_accuracy test_accuracy seed seconds",
+        *(f"{i} {i}00 {80 + i}.5 {79 + i}.5 1 {60 * i}" for i in range(1, 21)),
+    )
+    alone = rows("seconds test_error", "30 20.0", "40 21.0")
+    tables.plot_epochs(epochs, tmp_path / "epochs.png")
+    tables.plot_error_by_minutes({"a": epochs[:9]}, tmp_path / "minutes.png", alone)
+    for path in tmp_path.iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+# ---------------------------------------------------------------- worked by hand
+
+
+def test_mean_and_standard_deviation():
+    # mean 3, squared distances 1, 1 and 4, by n - 1 = 2: the root of 3 is 1.732
+    assert tables.mean_and_sd([2.0, 2.0, 5.0]) == "3.00 ± 1.73"
+    assert tables.mean_and_sd([4.125]) == "4.12"
+
+
+def test_a_table():
+    assert tables.table(("a", "b"), [("x", 1), ("y", 2)], n_left=1) == (
+        "| a | b |\n|---|---:|\n| x | 1 |\n| y | 2 |"
+    )
+
+
+def test_the_headline():
+    accuracies = rows("epoch test_accuracy", "1 95.000", "2 90.250")
+    comparison = rows(
+        "method labels test_error",
+        *("tuned 100 1.000", "tuned 100 3.000", "tuned 50 9.000"),
+        *("standalone 100 20.000", "standalone 1000 5.000"),
+    )
+    lines = tables.tabulate_headline(accuracies, comparison).split("\n")[2:]
+    figures = [line.split(" | ")[1:] for line in lines]
+    assert figures == [
+        ["4.08", "95.92 |"],
+        ["9.75", "90.25 |"],
+        ["2.00 ± 1.41", "98.00 |"],
+        ["20.00", "80.00 |"],
+    ]
+    assert "2 draws" in lines[2] and "1 draws" in lines[3]
+
+
+def test_the_epochs():
+    table = tables.tabulate_epochs(
+        rows(
+            "epoch step train_accuracy test_accuracy",
+            *(f"{i} {600 * i} 80.{i:03} 90.{i:03}" for i in range(1, 21)),
+        )
+    ).split("\n")
+    assert len(table) == 22
+    assert table[2] == "| 1 | 600 | 85.543 | 80.001 | 90.001 |"
+    assert table[-1] == "| 20 | 12000 | 92.180 | 80.020 | 90.020 |"
+    with pytest.raises(ValueError, match="zip"):
+        tables.tabulate_epochs(
+            rows("epoch step train_accuracy test_accuracy", "1 600 80 90")
+        )
+
+
+def test_draws_by_their_last_epoch():
+    table = tables.tabulate_draws(
+        rows(
+            "kind seed epoch test_accuracy",
+            *("b 2 1 10.0", "b 2 2 90.0", "b 10 2 94.0"),
+            *("a 10 2 50.0", "a 2 2 50.0"),
+        ),
+        "kind",
+    )
+    assert table.split("\n") == [
+        "| kind | seed 2 | seed 10 | mean ± sd |",
+        "|---|---:|---:|---:|",
+        "| `b` | 90.00 | 94.00 | 92.00 ± 2.83 |",
+        "| `a` | 50.00 | 50.00 | 50.00 ± 0.00 |",
+    ]
+
+
+def test_budgets():
+    table = tables.tabulate_budgets(
+        rows("budget_minutes test_error", "2 1.5", "2 2.5", "40 1.0")
+    )
+    assert table.split("\n")[2:] == [
+        "| 2 | 2 | 2.00 ± 0.71 | 1.50 | 2.50 |",
+        "| 40 | 1 | 1.00 | 1.00 | 1.00 |",
+    ]
+
+
+def test_methods_by_numbers_of_labels():
+    table = tables.tabulate_labels(
+        rows(
+            "method labels test_error",
+            *("tuned 100 1.0", "tuned 20 3.0", "tuned 20 5.0"),
+            *("standalone 20 40.0", "sgan 20 7.0"),
+        )
+    )
+    assert table.split("\n") == [
+        "| labels | stand-alone | draws | range | tuned SGAN | draws | range |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+        "| 20 | 40.00 | 1 | 40.00 to 40.00 | 4.00 ± 1.41 | 2 | 3.00 to 5.00 |",
+        "| 100 |  | 0 |  | 1.00 | 1 | 1.00 to 1.00 |",
+    ]
+
+
+def test_ablations():
+    whole = rows("seed test_error step", "1 1.0 900", "2 2.0 1100", "3 9.0 5000")
+    without = rows(
+        "method seed test_error step",
+        *("tuned-without-lines 1 2.0 800", "tuned-without-lines 2 4.0 1200"),
+    )
+    table = tables.tabulate_ablations(whole, without)
+    assert table.split("\n") == [
+        "| left out | seed 1 | seed 2 | mean | steps |",
+        "|---|---:|---:|---:|---:|",
+        "| nothing | 1.00 | 2.00 | 1.50 | 900 to 1,100 |",
+        "| lines | 2.00 | 4.00 | 3.00 | 800 to 1,200 |",
+    ]
+    with pytest.raises(RunError, match="nothing"):
+        tables.tabulate_ablations(whole[:1], without)
+
+
+def test_the_parts_of_a_template(results):
+    template = (
+        "{{trial|a.csv|setting=none, it's plain|seed=7}}; "
+        "{{errors|runs.csv|method=sgan}}; {{error|runs.csv|method=sgan}} "
+        "{{value|a.csv|step|seed=8}}\n"
+        "{{include|speed.md}}\n"
+    )
+    assert tables.fill(template, results) == (
+        "2.20; 1.50, 4.50; 3.00 ± 2.12 100\n| one |\n|---|\n| 1 |\n\nµ\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("{{nothing}}", "no such part"),
+        ("{{trial}}", "no such part"),
+        ("{{budgets|x}}", "no such part"),
+        ("{{error|runs.csv|method=other}}", "has no row with method=other"),
+        ("{{trial|a.csv|setting=none, it's plain}}", "more than one trial"),
+    ],
+)
+def test_parts_that_are_not_there(part, said, results):
+    with pytest.raises(RunError, match=said):
+        tables.fill(f"text {part}", results)
