@@ -1,5 +1,8 @@
 """What the documents say of files, commands and options is so."""
 
+import contextlib
+import importlib
+import io
 import re
 import subprocess
 from pathlib import Path
@@ -27,15 +30,21 @@ def anchors(text):
     }
 
 
-@pytest.fixture(scope="session")
-def options(start, tmp_path_factory):
+@pytest.fixture(scope="module")
+def options():
     """{script: the options that its --help names}, of scripts at the top."""
-    cwd = tmp_path_factory.mktemp("help")
     found = {}
     for script in SCRIPTS:
-        done = start(script, "--help", cwd=cwd)
-        assert done.returncode == 0, done.stderr
-        found[script] = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", done.stdout))
+        module = importlib.import_module(Path(script).stem)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("COLUMNS", "1000")
+            with (
+                contextlib.redirect_stdout(io.StringIO()) as said,
+                pytest.raises(SystemExit) as end,
+            ):
+                module.main(["--help"])
+        assert end.value.code in (None, 0)
+        found[script] = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", said.getvalue()))
     return found
 
 
