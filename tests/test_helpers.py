@@ -4,9 +4,6 @@ import numpy as np
 import pytest
 
 import helpers
-from gankit import command
-from gankit.data import images, labels
-from gankit.models import classify
 
 
 def test_the_bundled_data_are_the_real_mnist(mnist):
@@ -52,31 +49,6 @@ def test_supervised_samples_are_balanced_and_never_twice_the_same(mnist):
     np.testing.assert_array_equal(y[chosen.ravel()], labels)
 
 
-def test_supervised_samples_follow_the_seed(mnist):
-    y = mnist[0][1]
-
-    def draw(seed):
-        return labels.select_supervised_indices(y, rng=np.random.default_rng(seed))
-
-    assert draw(1).shape == (100,)
-    np.testing.assert_array_equal(draw(1), draw(1))
-    assert (draw(1) != draw(2)).any()
-
-
-@pytest.mark.parametrize(
-    ("n", "message"),
-    [
-        (105, "evenly"),
-        (0, "evenly"),
-        (-10, "evenly"),
-        (54220, "5422 images of class 5, and there are 5421"),
-    ],
-)
-def test_labels_that_cannot_be_drawn(mnist, n, message):
-    with pytest.raises(command.InputError, match=message):
-        labels.select_supervised_indices(mnist[0][1], n)
-
-
 def test_real_and_fake_samples():
     X, y = np.arange(50).reshape(50, 1, 1, 1), np.arange(50)
     (images, labels), target = helpers.generate_real_samples([X, y], 200)
@@ -114,18 +86,3 @@ def test_help_does_not_wait_for_tensorflow(script, start, tmp_path):
         (tmp_path / f"{name}.py").write_text("raise ImportError")
     done = start(script, "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 0 and "--out" in done.stdout
-
-
-def test_images_of_bytes_are_scaled_as_float_images_are(mnist):
-    (x, _), _ = mnist
-    x = x[:1001]
-
-    class Model:
-        def predict_on_batch(self, batch):
-            assert batch.dtype == np.float32 and len(batch) <= 500
-            return batch.reshape(len(batch), -1)[:, 300:311]
-
-    expected = images.scale_images(x).reshape(1001, -1)[:, 300:310]
-    for X in (x, images.scale_images(x)):
-        probabilities = classify.class_probabilities(Model(), X)
-        np.testing.assert_array_equal(probabilities, expected)

@@ -9,7 +9,6 @@ from PIL import Image
 
 from gankit import command
 from gankit.data import images
-from gankit.models import untrusted
 
 GREY = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
 COLOUR = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)
@@ -157,7 +156,7 @@ def test_the_number_of_pixels_is_bounded(tmp_path):
     path.write_bytes(png(1, 1, (b"zTXt", text), (b"IDAT", zlib.compress(b"\0\0"))))
     assert "can't be read" in fails(path)
     with open(path, "wb") as file:
-        file.truncate(untrusted.LARGEST_FILE + 1)
+        file.truncate(images.LARGEST_FILE + 1)
     assert "has 190 MiB; make it smaller" in fails(path)
 
 
