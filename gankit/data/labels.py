@@ -2,6 +2,7 @@
 
 import json
 import sys
+import unicodedata
 
 import numpy as np
 
@@ -10,6 +11,11 @@ from gankit.command import InputError
 N_CLASSES = 10
 # characters of the class names that a model keeps
 LARGEST_NAMES = 60_000
+
+
+def normal_form(name):
+    """Return a class's name as it is compared: 'é' is one letter, not e and accent."""
+    return unicodedata.normalize("NFC", name)
 
 
 def check_class_names(names):
@@ -52,15 +58,30 @@ def check_labels(y, n_samples, n_classes=N_CLASSES, class_names=None):
     just as many and they are not balanced. Raises InputError where a class has no
     label at all, and otherwise as check_supervised.
     """
-    if n_classes < 2:
-        raise InputError("the labels are all of one class; there must be two or more")
     given = y[y >= 0]
-    labels, counts = np.unique(given, return_counts=True)
-    if len(labels) < n_classes:
-        missing = next(i for i in range(n_classes) if i not in labels[i : i + 1])
-        name = missing if class_names is None else class_names[missing]
+    if not len(given):
         raise InputError(
-            f"class {name}: has no image with a label; label some, or leave it out"
+            f"no image has a label: all {len(y)} labels are -1; label some of each "
+            "class"
+        )
+    labels, counts = np.unique(given, return_counts=True)
+    if n_classes < 2 or (class_names is None and len(labels) < 2):
+        raise InputError("the labels are all of one class; there must be two or more")
+    missing = np.setdiff1d(np.arange(n_classes), labels)
+    if len(missing) and class_names is not None:
+        raise InputError(
+            f"class {class_names[missing[0]]}: has no image with a label; label some, "
+            "or leave it out"
+        )
+    if len(missing) and labels[0] > 0:
+        raise InputError(
+            f"the labels are from {labels[0]} to {labels[-1]}, and the first class is "
+            f"0; subtract {labels[0]} from each but -1, those of test images too"
+        )
+    if len(missing):
+        raise InputError(
+            f"class {missing[0]}: has no image with a label; label some, or number the "
+            "classes without a gap"
         )
     unbalanced = n_samples == len(given) and len(set(counts)) > 1
     if n_samples > len(given) or unbalanced:
