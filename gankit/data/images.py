@@ -14,8 +14,9 @@ import numpy as np
 
 from gankit.backend import Image, ImageOps
 from gankit.command import InputError
+from gankit.data.listing import is_left_out
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jif", ".jfif")
 # more than today's cameras make by default; 200 MB as they lie in memory
 LARGEST_IMAGE = 50_000_000
 LARGEST_FILE = 200_000_000
@@ -26,9 +27,9 @@ def find_images(paths):
 
     paths: files, which are kept whatever their name; folders, of which all files
     with one of IMAGE_SUFFIXES are taken (in any case of letters, folders in it too,
-    sorted, but nothing hidden; links to folders are not followed); and patterns with
-    *, ? and [] for shells that leave them alone. A path that is none of these is
-    kept, as if it were a file: read_image will say what is wrong with it.
+    sorted, but for what is_left_out names; links to folders are not followed); and
+    patterns with *, ? and [] for shells that leave them alone. A path that is none of
+    these is kept, as if it were a file: read_image will say what is wrong with it.
     Raises InputError for a folder that can't be listed.
     """
     found = []
@@ -50,11 +51,11 @@ def _images_below(folder):
 
     found = []
     for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_left_out(name))
         found += [
             Path(parent, name)
             for name in sorted(files)
-            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
+            if name.lower().endswith(IMAGE_SUFFIXES) and not is_left_out(name)
         ]
     return found
 
@@ -62,6 +63,7 @@ def _images_below(folder):
 def read_image(path):
     """Read a PNG or JPEG file; return uint8 (h, w, c), c being 1 (grey) or 3 (RGB).
 
+    An image without colours is grey even where it is stored as RGB or with a palette.
     What the file's EXIF data say of its rotation is applied; transparent parts are
     laid over white; 16 bits a value are scaled to 8; CMYK and palettes become RGB; of
     an animation the first image is taken. The content counts, not the name.
@@ -122,7 +124,10 @@ def _decode(path, file):
         opaque.paste(image.convert(mode), mask=image.getchannel("A"))
         image = opaque
     pixels = np.asarray(image.convert(mode))
-    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+    if mode == "L":
+        return pixels[..., np.newaxis]
+    red = pixels[..., :1]
+    return red.copy() if (pixels[..., 1:] == red).all() else pixels
 
 
 def _scale_16_bits(image):

@@ -67,6 +67,27 @@ def test_two_levels_and_palettes(tmp_path):
     np.testing.assert_array_equal(images.read_image(path), COLOUR)
 
 
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("RGB", ".png"), ("P", ".png"), ("RGBA", ".png"), ("RGB", ".jpg")],
+)
+def test_grey_that_is_stored_with_colours_is_grey(mode, suffix, tmp_path):
+    path = save(tmp_path / f"image{suffix}", GREY, mode, quality=100)
+    assert Image.open(path).mode == mode
+    pixels = images.read_image(path)
+    assert pixels.shape == (4, 6, 1)
+    assert np.abs(pixels[..., 0].astype(int) - GREY).max() <= (suffix == ".jpg") * 4
+    # whoever takes colours gets them as they were
+    np.testing.assert_array_equal(
+        images.fit_image(pixels, 4, 6, 3), np.asarray(Image.open(path).convert("RGB"))
+    )
+    # a single pixel that has a colour counts
+    array = np.repeat(GREY[..., None], 3, axis=2)
+    array[2, 3, 1] ^= 1
+    save(path.with_suffix(".png"), array)
+    np.testing.assert_array_equal(images.read_image(path.with_suffix(".png")), array)
+
+
 def test_16_bits_are_scaled_not_clipped(tmp_path):
     path = save(tmp_path / "16.png", GREY.astype(np.uint16) * 257)
     np.testing.assert_array_equal(images.read_image(path)[..., 0], GREY)
@@ -223,9 +244,19 @@ def test_grey_and_colour_become_each_other():
     assert colour.shape == (8, 12, 3) and (colour == colour[..., :1]).all()
 
 
+def test_scaling():
+    x = np.array([[[0, 51, 255]]], np.uint8)
+    for array in (x, x[..., np.newaxis]):
+        scaled = images.scale_images(array)
+        assert scaled.shape == (1, 1, 3, 1) and scaled.dtype == np.float32
+        np.testing.assert_allclose(scaled.ravel(), [-1, -0.6, 1], rtol=1e-6)
+    assert x.ravel().tolist() == [0, 51, 255]
+
+
 def test_finding_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("b.png", "a.JPG", "c.txt", ".hidden.png", "sub/d.jpeg", ".git/e.png"):
+    others = ("c.txt", ".hidden.png", ".git/e.png", "__MACOSX/f.png", "Thumbs.db")
+    for name in ("b.png", "a.JPG", "sub/d.jpeg", "e.jfif", "f.jpe", "g.Jif", *others):
         path = tmp_path / "folder" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -235,7 +266,8 @@ def test_finding_images(tmp_path, monkeypatch):
     def found(*paths):
         return [str(path) for path in images.find_images(paths)]
 
-    everything = ["folder/a.JPG", "folder/b.png", "folder/sub/d.jpeg"]
+    names = ("a.JPG", "b.png", "e.jfif", "f.jpe", "g.Jif", "sub/d.jpeg")
+    everything = [f"folder/{name}" for name in names]
     assert found("folder") == found("folder/") == everything
     assert found("fold*") == everything
     assert found("folder/*.png", "folder/c.txt") == ["folder/b.png", "folder/c.txt"]
