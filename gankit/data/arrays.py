@@ -1,12 +1,13 @@
 """A data set in memory: what it must be, and how images are made to fit."""
 
+import sys
 from typing import NamedTuple
 
 import numpy as np
 
-from gankit.command import InputError
+from gankit.command import InputError, printable
 from gankit.data.images import fit_image
-from gankit.data.labels import check_class_names
+from gankit.data.labels import check_class_names, normal_form
 
 MOST_CLASSES = 10_000
 # pixels; the generator of larger images would have billions of weights
@@ -52,6 +53,7 @@ def check_image_size(data, image_size):
 def check_data(name, x_train, y_train, x_test, y_test, class_names, *, image_size=None):
     """Return the Data of arrays that were read; name: of their file, for errors."""
     if class_names is not None:
+        class_names = [normal_form(text) for text in class_names]
         try:
             check_class_names(class_names)
         except ValueError as error:
@@ -106,9 +108,20 @@ def _check_arrays(name, part, x, y, n_classes, *, lowest):
     require(
         y.min() >= lowest and y.max() < n_classes,
         f"y_{part} has labels from {y.min()} to {y.max()}; they must be from 0 to "
-        f"{n_classes - 1}" + (", or -1 where there is none" if lowest < 0 else ""),
+        f"{n_classes - 1}"
+        + (", or -1 where there is none" if lowest < 0 else "")
+        + _describe_shift(y, n_classes),
     )
     return [x if x.ndim == 4 else x[..., np.newaxis], y.astype(np.int64)]
+
+
+def _describe_shift(y, n_classes):
+    """Return what to do with labels that fit, but don't start from 0; '' for others."""
+    given = y[y >= 0]
+    first, last = (int(given.min()), int(given.max())) if len(given) else (0, 0)
+    if first == 0 or last - first >= n_classes:
+        return ""
+    return f"; if {first} is the first class, subtract {first} from each"
 
 
 def fitting(name, size, image_size):
@@ -131,9 +144,31 @@ def fitting(name, size, image_size):
     return fitted
 
 
+def allocate_images(n, height, width, channels):
+    """Return a uint8 array for n images, to be filled.
+
+    Raises InputError where it would have more than LARGEST_ARRAY bytes.
+    """
+    if n * height * width * channels > LARGEST_ARRAY:
+        raise InputError(
+            f"{n} images of {height}x{width}x{channels}: more than "
+            f"{LARGEST_ARRAY >> 30} GiB; give a smaller --image-size"
+        )
+    return np.empty((n, height, width, channels), np.uint8)
+
+
 def _resize(x, height, width):
-    n, channels = len(x), x.shape[3]
-    fitted = np.empty((n, height, width, channels), np.uint8)
+    fitted = allocate_images(len(x), height, width, x.shape[3])
     for image, place in zip(x, fitted, strict=True):
-        place[...] = fit_image(image, height, width, channels)
+        place[...] = fit_image(image, *place.shape)
     return fitted
+
+
+def warn_of_pixels(name, x):
+    """Say on stderr, in one line, where pixels x that should be 0 to 255 are 0 or 1."""
+    if x.max() == 1:
+        print(
+            f"{printable(name)}: all pixels are 0 or 1 of 255, which is nearly black; "
+            "if 1 stands for white, multiply them by 255",
+            file=sys.stderr,
+        )

@@ -1,24 +1,51 @@
 """Data sets in folders of pictures, a sub-folder a class."""
 
+import difflib
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 
 from gankit.command import InputError
-from gankit.data.arrays import LARGEST_ARRAY, Data, fitting
+from gankit.data.arrays import Data, allocate_images, fitting
 from gankit.data.images import IMAGE_SUFFIXES, fit_image, read_image
-from gankit.data.labels import check_class_names
+from gankit.data.labels import check_class_names, normal_form
+from gankit.data.listing import list_folder
 
-UNLABELLED, TEST = "unlabelled", "test"
+# names of sub-folders that are no classes, in any case of letters
+UNLABELLED, TEST = ("unlabelled", "unlabeled"), "test"
+# a class of such a name would rather be a part of the data, misnamed
+PARTS = re.compile(
+    r"train(ing)?|test(s|ing)?|val(id|idation)?|eval(uation)?|holdout|(no|without)labels?"
+)
+ENDING = re.compile(r"(data)?(set|split)$|(data|images?|pictures?|photos?|samples?)$")
 
 
-# ---------------------------------------------------------------- folders
+def recognises(path):
+    return path.is_dir()
 
 
-def read_folder(folder, image_size):
+def read(name, image_size):
     """Return the Data of a folder of images, with a sub-folder a class."""
-    names = [name for name in _sub_folders(folder) if name not in (UNLABELLED, TEST)]
+    folder = Path(name)
+    classes, unlabelled, tests = {}, [], []
+    for part in _sub_folders(folder):
+        kind = part.name.casefold()
+        if kind in UNLABELLED:
+            unlabelled.append((part, -1))
+        elif kind == TEST:
+            tests += _sub_folders(part)
+        elif _is_near_miss(kind):
+            raise InputError(
+                f"{part}: is named like a part of the data, not like a class; reserved "
+                f"are `{TEST}` and `{UNLABELLED[0]}` (or `{UNLABELLED[1]}`), and the "
+                f"classes to train on are sub-folders of {folder} itself; rename it, "
+                "or move what it holds"
+            )
+        else:
+            classes.setdefault(normal_form(part.name), []).append(part)
+    names = sorted(classes)
     if len(names) < 2:
         raise InputError(
             f"{folder}: has {len(names)} sub-folders of classes; make one a class, and "
@@ -28,108 +55,106 @@ def read_folder(folder, image_size):
         check_class_names(names)
     except ValueError as error:
         raise InputError(f"{folder}: {error}; rename the sub-folder") from error
-    parts = [(folder / name, label) for label, name in enumerate(names)]
-    if (folder / UNLABELLED).is_dir():
-        parts.append((folder / UNLABELLED, -1))
-    tests = []
-    if (folder / TEST).is_dir():
-        for name in _sub_folders(folder / TEST):
-            if name not in names:
-                raise InputError(
-                    f"{folder / TEST / name}: there is no class of this name; rename "
-                    "or remove it"
-                )
-            tests.append((folder / TEST / name, names.index(name)))
-    root = folder.resolve()
-    train, test = (
-        [(path, label) for part, label in some for path in _image_files(part, root)]
-        for some in (parts, tests)
-    )
+    for part in tests:
+        if normal_form(part.name) not in classes:
+            raise InputError(
+                f"{part}: there is no class of this name; rename it, or move it out "
+                f"of {part.parent}"
+            )
+    numbers = {name: number for number, name in enumerate(names)}
+
+    def files(parts):
+        return [
+            (path, label)
+            for part, label in parts
+            for path in _image_files(part, folder)
+        ]
+
+    labelled = [(part, numbers[name]) for name in names for part in classes[name]]
+    train = files(labelled + unlabelled)
+    test = files((part, numbers[normal_form(part.name)]) for part in tests)
     if not train:
         raise InputError(f"{folder}: its sub-folders hold no images; put some there")
-    x = _read_images([path for path, _ in train + test], image_size)
+    x = _read_images([path for path, _ in train + test], folder, image_size)
     y = np.array([label for _, label in train + test])
     n = len(train)
     return Data([x[:n], y[:n]], [x[n:], y[n:]] if test else None, len(names), names)
 
 
-def _entries(folder):
-    """Return what a folder holds, os.DirEntry objects by name, hidden ones left out."""
-    try:
-        with os.scandir(folder) as entries:
-            found = [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise InputError(
-            f"{folder}: can't be read ({error.strerror}); make it readable"
-        ) from error
-    return sorted(found, key=lambda entry: entry.name)
+def _is_near_miss(name):
+    """Tell whether a name in small letters is like those that parts of data have."""
+    word = ENDING.sub("", "".join(c for c in name if c.isalpha()))
+    typos = difflib.get_close_matches(word, UNLABELLED, cutoff=0.8)
+    return bool(typos or PARTS.fullmatch(word))
 
 
 def _sub_folders(folder):
-    """Return the names of a folder's sub-folders, sorted."""
-    names = []
-    for entry in _entries(folder):
+    """Return the paths of a folder's sub-folders, sorted by name."""
+    paths = []
+    for entry in list_folder(folder):
         if entry.is_symlink():
             raise InputError(f"{entry.path}: is a link; put the folder itself there")
         if entry.is_dir():
-            names.append(entry.name)
+            paths.append(Path(entry.path))
         elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
             raise InputError(
-                f"{entry.path}: is in no class's sub-folder; move or remove it"
+                f"{entry.path}: is in no class's sub-folder; move it into one, or out "
+                f"of {folder}"
             )
-    return names
+    return paths
 
 
-def _image_files(folder, root):
-    """Return the paths of the images in a folder; root: the data set's, resolved."""
+def _image_files(folder, data):
+    """Return the paths of the images in a folder; data: the data set's folder."""
+    root = data.resolve()
     paths = []
-    for entry in _entries(folder):
+    for entry in list_folder(folder):
         path = Path(entry.path)
         target = Path(os.path.realpath(path))
         if entry.is_symlink() and not target.is_relative_to(root):
             raise InputError(
                 f"{path}: is a link out of the data folder; put the file itself there"
             )
+        if os.path.isdir(path):
+            raise InputError(
+                f"{path}: is a folder, where images should be; move its images into "
+                f"{folder}, or the folder out of {data}"
+            )
         if not os.path.isfile(path):
-            raise InputError(f"{path}: is not a file; remove it")
+            raise InputError(f"{path}: is not a file; move it out of {data}")
         if path.suffix.lower() not in IMAGE_SUFFIXES:
-            raise InputError(f"{path}: is not a PNG or JPEG file; remove it")
+            raise InputError(
+                f"{path}: is not named as a PNG or JPEG image "
+                f"({', '.join(IMAGE_SUFFIXES)}); rename it if it is one, or move it "
+                f"out of {data}"
+            )
         paths.append(path)
     return paths
 
 
-def _read_images(paths, image_size):
+def _read_images(paths, data, image_size):
     """Return the images, uint8 (n, h, w, c), c 3 where any has colours, else 1."""
-    first = _read_image(paths[0])
+
+    def read(path):
+        try:
+            return read_image(path)
+        except InputError as error:
+            raise InputError(f"{error}, or move it out of {data}") from error
+
+    first = read(paths[0])
     size, channels = first.shape[:2], first.shape[2]
     height, width = fitting(paths[0], size, image_size)
-
-    def allocate(channels):
-        if len(paths) * height * width * channels > LARGEST_ARRAY:
-            raise InputError(
-                f"{len(paths)} images of {height}x{width}x{channels}: more than 4 GiB; "
-                "give a smaller --image-size"
-            )
-        return np.empty((len(paths), height, width, channels), np.uint8)
-
-    x = allocate(channels)
+    x = allocate_images(len(paths), height, width, channels)
     for i, path in enumerate(paths):
-        image = _read_image(path)
+        image = read(path)
         if image_size is None and image.shape[:2] != size:
             raise InputError(
                 f"{path}: is {image.shape[0]}x{image.shape[1]}, and {paths[0]} "
                 f"{size[0]}x{size[1]} (height x width); give --image-size to resize all"
             )
         if image.shape[2] > x.shape[3]:
-            grey, x = x, allocate(3)
+            grey, x = x, allocate_images(len(paths), height, width, 3)
             x[:i] = grey[:i]
             del grey
         x[i] = fit_image(image, height, width, x.shape[3])
     return x
-
-
-def _read_image(path):
-    try:
-        return read_image(path)
-    except InputError as error:
-        raise InputError(f"{error}, or remove it") from error

@@ -8,13 +8,15 @@ What can be named with --data:
 
 from pathlib import Path
 
+from gankit.backend import keras
 from gankit.command import InputError
-from gankit.data.arrays import check_data, check_image_size
-from gankit.data.idx import IDX_FILES, find_idx, read_idx_files
-from gankit.data.image_folder import read_folder
-from gankit.data.npz import read_npz
+from gankit.data import idx, image_folder, npz
+from gankit.data.arrays import check_data, check_image_size, warn_of_pixels
 
 BUNDLED_DATA = Path(__file__).resolve().parents[2] / "data" / "mnist.npz"
+# modules with recognises(path), for a Path that may be missing, and
+# read(name, image_size), which returns Data; the first that recognises it reads it
+READERS = (idx, image_folder, npz)
 
 
 def load_arrays(data=None, image_size=None):
@@ -28,24 +30,16 @@ def load_arrays(data=None, image_size=None):
     Raises InputError for what is missing, unreadable or of another layout.
     """
     check_image_size(data, image_size)
-    if data is None:
-        if not BUNDLED_DATA.exists():
-            return check_data("keras.datasets.mnist", *_download_arrays())
-        data = BUNDLED_DATA
-    path = Path(data)
-    if not path.is_dir():
-        return check_data(str(data), *read_npz(str(data)), image_size=image_size)
-    if any(find_idx(path, name) for name in IDX_FILES):
-        return check_data(str(data), *read_idx_files(path), image_size=image_size)
-    return read_folder(path, image_size)
-
-
-# ---------------------------------------------------------------- .npz
+    if data is None and not BUNDLED_DATA.exists():
+        return check_data("keras.datasets.mnist", *_download_arrays())
+    name = str(BUNDLED_DATA if data is None else data)
+    reader = next(reader for reader in READERS if reader.recognises(Path(name)))
+    loaded = reader.read(name, image_size)
+    warn_of_pixels(name, loaded.train[0])
+    return loaded
 
 
 def _download_arrays():
-    import keras
-
     try:
         train, test = keras.datasets.mnist.load_data()
     except Exception as error:  # Keras raises a bare Exception here

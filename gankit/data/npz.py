@@ -10,15 +10,30 @@ from pathlib import Path
 import numpy as np
 
 from gankit.command import InputError, printable
-from gankit.data.arrays import LARGEST_ARRAY
+from gankit.data.arrays import LARGEST_ARRAY, check_data
 
 # an .npz file may unpack to so many bytes, and to a larger multiple of its own size
 LARGEST_UNPACKED = 1 << 30
 LARGEST_RATIO = 100
 LARGEST_DIRECTORY = 1 << 16
+# for an array of Python objects, which would run code as it is read
+REMEDIES = {
+    "x": "make all images of one shape and save them as one uint8 array",
+    "y": "make the labels integers and save them with .astype(int)",
+    "class_names": "save the names with .astype(str)",
+}
 
 
-def read_npz(name):
+def recognises(path):
+    return not path.is_dir()
+
+
+def read(name, image_size):
+    """Return the Data of an .npz file."""
+    return check_data(name, *_read_arrays(name), image_size=image_size)
+
+
+def _read_arrays(name):
     """Return x_train, y_train, x_test, y_test (None without) and class_names."""
     remedy = "give an .npz file with x_train, y_train and, if you have them, x_test "
     remedy += "and y_test"
@@ -93,24 +108,30 @@ def check_npz(path):
             )
         for member in members:
             with archive.open(member) as file:
-                declared = _declared_bytes(file)
-            if declared > member.file_size:
+                shape, dtype = _read_header(file)
+            if dtype.hasobject:
+                array = member.filename.removesuffix(".npy")
+                key = array.removesuffix("_train").removesuffix("_test")
+                raise InputError(
+                    f"{path}: not a plain .npz file: {printable(array)} holds Python "
+                    "objects, which could run code as they are read; "
+                    f"{REMEDIES.get(key, 'save the file without it')}"
+                )
+            if math.prod(shape) * dtype.itemsize > member.file_size:
                 raise InputError(
                     f"{path}: {printable(member.filename)} declares more values than "
                     f"it holds; {remedy}"
                 )
 
 
-def _declared_bytes(file):
-    """Return how many bytes the array of an .npy file has by its header."""
+def _read_header(file):
+    """Return the shape and dtype that an .npy file's header declares."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     else:
         shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-    if dtype.hasobject:
-        raise ValueError("holds pickled objects")
-    return math.prod(shape) * dtype.itemsize
+    return shape, dtype
 
 
 def has_large_directory(path, size):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from data_sets import fails
-from gankit.data import idx, load
+from gankit.data import labels, load
+from parts import refused
 
 
 def idx_bytes(array, *, shape=None):
@@ -16,12 +17,20 @@ def idx_bytes(array, *, shape=None):
     return header + array.astype(np.uint8).tobytes()
 
 
-def write_idx(folder, pack, n=12, **changes):
-    """Write the four IDX files to a new folder; return the folder and x_train."""
-    folder.mkdir()
+NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+def write_idx(folder, pack=False, n=12, *, names=NAMES, first_class=0):
+    """Write the four IDX files to a folder; return the folder and x_train."""
+    folder.mkdir(exist_ok=True)
     x = np.random.default_rng(0).integers(0, 256, (n, 8, 12)).astype(np.uint8)
-    y = np.arange(n) % 3
-    for name, array in zip(idx.IDX_FILES, (x, y, x[:6], y[:6]), strict=True):
+    y = np.arange(n) % 3 + first_class
+    for name, array in zip(names, (x, y, x[:6], y[:6]), strict=True):
         content = idx_bytes(array)
         (folder / f"{name}{'.gz' if pack else ''}").write_bytes(
             gzip.compress(content) if pack else content
@@ -80,3 +89,50 @@ def test_a_tiny_idx_file_that_declares_gigabytes_takes_no_memory(tmp_path):
         tracemalloc.stop()
         assert "train-images-idx3-ubyte.gz: can't be read" in line
         assert peak < 20 << 20
+
+
+@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize(
+    "names",
+    [
+        [name.replace("-idx", ".idx") for name in NAMES],
+        [f"emnist-letters-{name.replace('t10k', 'test')}" for name in NAMES],
+        [f"Own_{name.upper()}" for name in NAMES],
+    ],
+    ids=["dot", "prefix", "capitals"],
+)
+def test_other_names_of_idx_files(names, pack, tmp_path):
+    folder, x = write_idx(tmp_path / "idx", pack, names=names)
+    # as some archives unpack: a folder of a file's name, with the file in it
+    (folder / NAMES[0]).mkdir()
+    (folder / "emnist-letters-mapping.txt").touch()
+    data = load.load_arrays(folder)
+    np.testing.assert_array_equal(data.train[0][..., 0], x)
+    np.testing.assert_array_equal(data.test[0][..., 0], x[:6])
+    assert data.test[1].tolist() == [0, 1, 2] * 2
+
+
+def test_a_missing_idx_file_is_named_as_the_others_are(tmp_path):
+    names = [f"emnist-letters-{name.replace('t10k', 'test')}" for name in NAMES]
+    for missing in (3, 2, 1, 0):
+        folder, _ = write_idx(tmp_path / "idx", names=names)
+        (folder / names[missing]).unlink()
+        assert fails(folder).startswith(f"{folder / names[missing]}: no such file")
+
+
+def test_idx_files_of_several_data_sets(tmp_path):
+    for kind in ("letters", "digits"):
+        write_idx(tmp_path / "idx", names=[f"emnist-{kind}-{name}" for name in NAMES])
+    line = fails(tmp_path / "idx")
+    assert "of 2 data sets (emnist-digits-, emnist-letters-); put those of one" in line
+    folder, _ = write_idx(tmp_path / "idx")
+    assert "3 data sets (emnist-digits-, emnist-letters-, names without" in fails(
+        folder
+    )
+
+
+def test_labels_of_idx_files_that_start_from_1(tmp_path):
+    folder, _ = write_idx(tmp_path / "idx", first_class=1)
+    data = load.load_arrays(folder)
+    line = refused(labels.check_labels, data.train[1], 3, data.n_classes)
+    assert "from 1 to 3, and the first class is 0; subtract 1" in line

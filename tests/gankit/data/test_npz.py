@@ -6,6 +6,8 @@ from data_sets import arrays, fails
 from gankit import command
 from gankit.data import load
 
+TEXTS = np.array(list("0123456789"))
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -23,12 +25,16 @@ from gankit.data import load
         ({"y_train": np.full(20, 2**63, np.uint64)}, "to 9223372036854775808"),
         ({"y_train": np.arange(20) % 9}, "y_test has labels from 0 to 9"),
         ({"y_test": np.full(20, -1)}, "y_test has labels from -1"),
-        ({"x_test": np.array([None] * 3)}, "not a plain .npz"),
-        ({"class_names": np.array([None] * 10)}, "not a plain .npz"),
+        ({"y_train": np.arange(20) % 10 + 1, "class_names": TEXTS}, "subtract 1 from"),
+        ({"y_test": np.arange(20) % 10 + 1}, "if 1 is the first class, subtract 1"),
         ({"class_names": np.arange(10)}, "array of texts"),
         ({"class_names": np.array([list("0123456789")])}, "array of texts"),
         ({"class_names": np.array(list("012345678"))}, "from 0 to 8"),
         ({"class_names": np.array(list("0012345678"))}, "the same name"),
+        (
+            {"class_names": np.array(["\u00e9", "e\u0301", *"12345678"])},
+            "the same name",
+        ),
         ({"class_names": np.array(list("\n123456789"))}, "can't be the name"),
         ({"class_names": np.array(["x" * 60_000])}, "too long"),
     ],
@@ -38,6 +44,33 @@ def test_arrays_of_another_layout(tmp_path, changes, message):
     np.savez(path, **arrays(**changes))
     line = fails(path)
     assert line.startswith(str(path)) and message in line
+
+
+@pytest.mark.parametrize(
+    ("key", "array", "remedy"),
+    [
+        ("x_train", [np.eye(3), np.eye(4)], "make all images of one shape and save"),
+        ("x_test", [None] * 3, "make all images of one shape and save"),
+        ("y_train", list(range(20)), "make the labels integers and save them with"),
+        ("class_names", list("0123456789"), "save the names with .astype(str)"),
+        ("notes", [None], "save the file without it"),
+    ],
+)
+def test_arrays_of_objects_are_refused_with_their_reason(key, array, remedy, tmp_path):
+    path = tmp_path / "data.npz"
+    objects = np.empty(len(array), object)
+    objects[:] = array
+    np.savez(path, **arrays(**{key: objects}))
+    line = fails(path)
+    assert f"not a plain .npz file: {key} holds Python objects, which could" in line
+    assert line.endswith(remedy) or f"; {remedy}" in line
+
+
+def test_class_names_are_normalised(tmp_path):
+    path = tmp_path / "data.npz"
+    names = np.array(["e\u0301", *"123456789"])
+    np.savez(path, **arrays(class_names=names))
+    assert load.load_arrays(path).class_names == ["\u00e9", *"123456789"]
 
 
 def test_npz_files_of_ones_own(tmp_path, capsys):
