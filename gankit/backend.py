@@ -13,6 +13,12 @@ import sys
 
 from gankit.command import InputError
 
+ONEDNN_PRECISION = (
+    "TF_SET_ONEDNN_FPMATH_MODE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+)
+
 
 class LazyModule:
     """Stands for a module that is imported when first used.
@@ -34,12 +40,13 @@ class LazyModule:
 def prepare_keras():
     """Import TensorFlow and Keras, once, as these networks need them.
 
-    TensorFlow takes oneDNN on x86, unless TF_ENABLE_ONEDNN_OPTS says else. Keras
-    computes with TensorFlow, in float32, on images whose channels come last, without a
-    limit of epochs or steps: a keras.json or an environment variable that says
-    otherwise would change every network and its training. This holds for the process,
-    and so for the models that a notebook builds beside ours; the file stays as it is.
-    A dtype policy that is set later, or by code before, is kept.
+    TensorFlow takes oneDNN on x86, unless TF_ENABLE_ONEDNN_OPTS says else, and computes
+    float32 in no lower precision. Keras computes with TensorFlow, in float32, on images
+    whose channels come last, without a limit of epochs or steps. A keras.json or an
+    environment variable that says otherwise would change every network and its
+    training. This holds for the process, and so for the models that a notebook builds
+    beside ours; the file stays as it is. A dtype policy that code sets, before or
+    later, is kept.
 
     Raises InputError where Keras runs already on another backend, or can't be imported
     since its settings are broken.
@@ -48,6 +55,8 @@ def prepare_keras():
     # with AVX2 alone it is quicker, too
     if platform.machine().lower() in ("x86_64", "amd64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    for name in ONEDNN_PRECISION:
+        os.environ.pop(name, None)
     if "keras" not in sys.modules:
         # TensorFlow, too, imports Keras
         os.environ["KERAS_BACKEND"] = "tensorflow"

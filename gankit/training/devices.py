@@ -2,6 +2,8 @@
 
 import os
 import platform
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from gankit.backend import keras, tf
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
 JIT = ("auto", "on", "off")
+WSL_TOOLS = "/usr/lib/wsl/lib"  # which is not always on the path
+NVIDIA_DEVICES = Path("/proc/driver/nvidia/gpus")
 
 
 def choose_precision(precision):
@@ -56,7 +60,7 @@ def processor_name():
 def _cpu_info():
     """Return what Linux tells of the first processor, a dict; empty elsewhere."""
     try:
-        text = Path("/proc/cpuinfo").read_text(errors="replace")
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return {}
     described = {}
@@ -72,6 +76,28 @@ def count_cores():
         return len(os.sched_getaffinity(0))
     except AttributeError:  # only Linux tells
         return os.cpu_count() or 1
+
+
+def count_gpus():
+    """Return how many NVIDIA GPUs there are, without TensorFlow, which may take them.
+
+    The driver's own tool tells, on Linux and in WSL 2; where it is missing, as in some
+    containers, Linux's list of the driver's devices does.
+    """
+    tool = shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path=WSL_TOOLS)
+    if tool:
+        try:
+            listed = subprocess.run(
+                [tool, "--list-gpus"],
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=60,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return 0
+        return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    return len(list(NVIDIA_DEVICES.glob("*")))
 
 
 def choose_jit(jit):
