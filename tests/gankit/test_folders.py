@@ -88,18 +88,14 @@ def test_a_new_folder_is_new_or_empty(tmp_path):
 
 def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path):
     path = tmp_path / "file.txt"
-    path.write_text("old", encoding="utf-8")
+    path.write_bytes(b"old")
     with pytest.raises(RuntimeError), folders.write_atomically(path) as temporary:
-        temporary.write_text("half of the n", encoding="utf-8")
+        temporary.write_bytes(b"half of the n")
         raise RuntimeError
-    assert path.read_text(encoding="utf-8") == "old" and list(tmp_path.iterdir()) == [
-        path
-    ]
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
     with folders.write_atomically(path) as temporary:
-        temporary.write_text("new", encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == "new" and list(tmp_path.iterdir()) == [
-        path
-    ]
+        temporary.write_bytes(b"new")
+    assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
