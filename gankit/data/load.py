@@ -3,7 +3,8 @@
 What can be named with --data:
 - an .npz file with x_train and y_train, maybe x_test, y_test and class_names;
 - a folder with IDX files, as MNIST and its relatives come;
-- a folder with a sub-folder of images a class, maybe `unlabelled` and `test`.
+- a folder with a sub-folder of images a class, maybe `unlabelled` (or `unlabeled`) with
+  images of any class, and `test` with a sub-folder a class; in any case of letters.
 """
 
 from pathlib import Path
@@ -26,7 +27,8 @@ def load_arrays(data=None, image_size=None):
     for keras.datasets.mnist (which downloads it).
     image_size: height and width that the images are resized to; None leaves them, but
     for sides that are no multiples of 4, which the generator needs: these images are
-    resized to the nearest, and a line printed says so.
+    resized to the nearest, and a line printed says so. Where all pixels are 0 or 1 a
+    line on stderr says so.
     Raises InputError for what is missing, unreadable or of another layout.
     """
     check_image_size(data, image_size)

@@ -46,6 +46,13 @@ def test_arrays_of_another_layout(tmp_path, changes, message):
     assert line.startswith(str(path)) and message in line
 
 
+def test_a_shift_is_named_only_where_it_helps(tmp_path):
+    path = tmp_path / "data.npz"
+    for y in (np.arange(20) % 11, np.arange(20) % 11 + 1):
+        np.savez(path, **arrays(y_train=y, class_names=TEXTS))
+        assert "y_train has labels" in fails(path) and "subtract" not in fails(path)
+
+
 @pytest.mark.parametrize(
     ("key", "array", "remedy"),
     [
