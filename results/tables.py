@@ -22,6 +22,7 @@ sys.path.append(str(ROOT))
 from gankit.backend import figure  # noqa: E402
 from gankit.command import OneLineParser, RunError, run_script  # noqa: E402
 from gankit.folders import write_atomically  # noqa: E402
+from gankit.pictures import plain_style, save_figure  # noqa: E402
 
 RESULTS = ROOT / "results"
 TEMPLATES = RESULTS / "templates"
@@ -300,11 +301,7 @@ def find_differences(texts, docs):
     return lines
 
 
-def save_figure(fig, path):
-    with write_atomically(path) as temporary:
-        fig.savefig(temporary, dpi=120)
-
-
+@plain_style()
 def plot_epochs(rows, path):
     fig = figure.Figure(figsize=(7, 4), layout="constrained")
     axes = fig.subplots()
@@ -319,6 +316,7 @@ def plot_epochs(rows, path):
     save_figure(fig, path)
 
 
+@plain_style()
 def plot_error_by_minutes(lines, path, standalone=()):
     """Plot the rows of accuracy.csv files; lines: name -> rows of one or more seeds."""
     fig = figure.Figure(figsize=(8, 4), layout="constrained")
