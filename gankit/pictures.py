@@ -20,6 +20,8 @@ DPI = 120
 SMALLEST_FIGURE, LARGEST_FIGURE, INCHES_A_CLASS = 6, 20, 0.3
 LEAST_FONT, COUNT_FONT, NAME_FONT = 4.5, 8, 10
 LONGEST_NAME, MOST_COUNTS = 24, 5000
+# sides of a sheet and of an animation's frame, and the pixels of all its frames
+LARGEST_SHEET, LARGEST_FRAME, MOST_PIXELS = 4096, 1280, 300_000_000
 
 
 # ---------------------------------------------------------------- style
@@ -132,41 +134,90 @@ def to_pixels(images):
 def save_sheet(images, path):
     """Save images (n, h, w, c) in [-1, 1] as a square sheet, grey reversed.
 
-    c: 1 or 3, colours, which are not reversed.
+    c: 1 or 3, colours, which are not reversed. The images are drawn doubled, or
+    smaller where the sheet would have more than LARGEST_SHEET pixels a side.
     """
-    pixels = to_pixels(images)
-    n, height, width, *colours = pixels.shape
-    side = int(np.ceil(np.sqrt(n)))
-    cells = np.full((side * side, height, width, *colours), 255, np.uint8)
-    cells[:n] = pixels
-    cells = cells.reshape(side, side, height, width, *colours).swapaxes(1, 2)
-    sheet = Image.fromarray(cells.reshape(side * height, side * width, *colours))
+    n, height, width, channels = images.shape
+    in_a_row = int(np.ceil(np.sqrt(n)))
+    longest = in_a_row * max(height, width)
+    shrinking = int(np.ceil(longest / LARGEST_SHEET))
+    height, width = (int(np.ceil(size / shrinking)) for size in (height, width))
+    sheet = Image.new(
+        "L" if channels == 1 else "RGB", (in_a_row * width, in_a_row * height), "white"
+    )
+    for i in range(n):
+        cell = Image.fromarray(to_pixels(images[i : i + 1])[0]).reduce(shrinking)
+        sheet.paste(cell, (i % in_a_row * width, i // in_a_row * height))
+    if 2 * longest <= LARGEST_SHEET:
+        sheet = sheet.resize((2 * sheet.width, 2 * sheet.height))
     with write_atomically(path) as temporary:
-        sheet.resize((2 * sheet.width, 2 * sheet.height)).save(temporary)
+        sheet.save(temporary)
 
 
 def save_animation(out):
-    """Save animation.gif: the run's sheets in the order of their steps."""
-    paths = sorted(
-        out.glob("generated_plot_*.png"), key=lambda path: int(path.stem.split("_")[-1])
-    )
-    frames = []
-    for path in paths:
+    """Save animation.gif: the sheets of the run in the folder `out`, by their steps.
+
+    A sheet that can't be read is left out, with a line on stderr. Writes nothing where
+    there is no sheet.
+    """
+    sheets = {}
+    for path in Path(out).glob("generated_plot_*.png"):
+        step = path.stem.removeprefix("generated_plot_")
+        if step.isdecimal():
+            sheets[int(step)] = path
+    frames = (_read_sheet(sheets[step]) for step in sorted(sheets))
+    frames = (frame for frame in frames if frame is not None)
+    save_frames(frames, Path(out, "animation.gif"), 500, n_frames=len(sheets))
+
+
+def _read_sheet(path):
+    try:
         with Image.open(path) as sheet:
-            frames.append(sheet.copy())
-    save_frames(frames, out / "animation.gif", 500)
-
-
-def save_frames(frames, path, duration):
-    """Save Pillow images as an animation that never ends; duration: ms of each."""
-    with write_atomically(path) as temporary:
-        frames[0].save(
-            temporary,
-            save_all=True,
-            append_images=frames[1:],
-            duration=duration,
-            loop=0,
+            return sheet.copy()
+    # what Pillow raises for a file that is damaged or not a run's
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        print(
+            f"{printable(path)}: not in the animation ({printable(error)})",
+            file=sys.stderr,
         )
+        return None
+
+
+def save_frames(frames, path, duration, n_frames=None):
+    """Save Pillow images as an animation that never ends; duration: ms of each.
+
+    frames: an iterable; one frame at a time is held as it is, the writer keeps a byte a
+    pixel of all. Hence frames are shrunk where one has more than LARGEST_FRAME pixels a
+    side, or all together more than MOST_PIXELS. n_frames: about how many there are,
+    where `frames` has no length. Writes nothing where there is no frame.
+    """
+    if n_frames is None:
+        n_frames = len(frames)
+    frames = _fitted(frames, n_frames)
+    first = next(frames, None)
+    if first is None:
+        return
+    with write_atomically(path) as temporary:
+        first.save(
+            temporary, save_all=True, append_images=frames, duration=duration, loop=0
+        )
+
+
+def _fitted(frames, n_frames):
+    """Yield the frames, all as large as the first one is when it is shrunk."""
+    size = None
+    for frame in frames:
+        if size is None:
+            shrinking = np.ceil(
+                max(
+                    max(frame.size) / LARGEST_FRAME,
+                    np.sqrt(n_frames * frame.width * frame.height / MOST_PIXELS),
+                )
+            )
+            size = [int(np.ceil(side / shrinking)) for side in frame.size]
+        if list(frame.size) != size:
+            frame = frame.resize(size, Image.Resampling.BOX)
+        yield frame
 
 
 # ---------------------------------------------------------------- curves
@@ -223,7 +274,8 @@ def plot_history(out):
 def _read_table(path):
     """Return {column: float64 (rows,)} of a CSV file; what is no number is NaN."""
     with open(path, encoding="utf-8", newline="") as file:
-        columns, *rows = csv.reader(file)
+        rows = list(csv.reader(file))
+    columns, *rows = rows or [[]]
     table = np.full((len(columns), len(rows)), np.nan)
     for i, row in enumerate(rows):
         for j, cell in enumerate(row[: len(columns)]):

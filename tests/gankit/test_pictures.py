@@ -2,13 +2,16 @@ import csv
 import os
 import subprocess
 import sys
+import warnings
+import weakref
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from gankit import pictures
 
@@ -101,6 +104,336 @@ def test_the_style_is_the_users_again_afterwards():
             assert matplotlib.rcParams["font.size"] == 10
         pictures.draw_confusions(np.eye(2, dtype=int))
         assert matplotlib.rcParams["font.size"] == 31
+
+
+# ---------------------------------------------------------------- fonts
+
+
+def test_names_are_no_formulas():
+    names = ["$5_$10", "$0-$5", r"\$x^2$", "a_b%&#{~", "$"]
+    fig = pictures.draw_confusions(np.diag([3, 4, 5, 6, 7]), names)
+    assert ticks(fig) == names
+    assert pictures.encode_figure(fig).startswith(b"\x89PNG")
+    FigureCanvasAgg(fig).draw()
+    (axes,) = fig.axes
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        for label in labels:
+            # in no other way than a text without formulas
+            other = matplotlib.text.Text(
+                *label.get_position(),
+                label.get_text(),
+                parse_math=False,
+                fontsize=label.get_fontsize(),
+                rotation=label.get_rotation(),
+                figure=fig,
+            )
+            drawn, expected = (text.get_window_extent().size for text in (label, other))
+            np.testing.assert_allclose(drawn, expected)
+
+
+def test_a_font_that_has_the_names(monkeypatch, tmp_path, capsys):
+    names = ["Ωμέγα", "мир", "née"]
+    assert pictures.name_classes(names, 3)[1]["fontfamily"] == ["DejaVu Sans"]
+    # only these are installed, and one whose file was removed
+    own = [
+        font
+        for font in font_manager.fontManager.ttflist
+        if font.name in ("DejaVu Sans", "STIXGeneral", "Last Resort High-Efficiency")
+    ]
+    gone = font_manager.FontEntry(str(tmp_path / "gone.ttf"), "Gone", "normal")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [gone, *own])
+    in_stix = next(
+        chr(code)
+        for code in font_manager.get_font(
+            font_manager.findfont("STIXGeneral")
+        ).get_charmap()
+        if not has_glyph("DejaVu Sans", code)
+    )
+    names = ["a", in_stix]
+    drawn, style = pictures.name_classes(names, 2)
+    assert drawn == names
+    assert style["fontfamily"] == ["DejaVu Sans", "STIXGeneral"]
+    assert not capsys.readouterr().err
+    fig = pictures.draw_confusions(np.eye(2, dtype=int), names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # 'Glyph … missing from font(s)'
+        pictures.encode_figure(fig)
+
+    names = ["犬", "cat"]
+    for _ in range(2):
+        fig = pictures.draw_confusions(np.eye(2, dtype=int), names)
+        assert ticks(fig) == ["0", "1"]
+    (line,) = capsys.readouterr().err.splitlines()  # once
+    assert line.startswith("names of classes: no installed font has 犬; the figures")
+
+
+def has_glyph(family, code):
+    return font_manager.get_font(font_manager.findfont(family)).get_char_index(code)
+
+
+def test_long_names_are_shortened():
+    names, _ = pictures.name_classes(["a" * 24, "b" * 200 + "c" * 8], 2)
+    assert names == ["a" * 24, "b" * 15 + "…" + "c" * 8]
+    assert pictures.name_classes(None, 3) == (["0", "1", "2"], {})
+
+
+# ---------------------------------------------------------------- sheets
+
+
+def images_of(n, height, width, channels=1):
+    """Different images (n, h, w, c) in [-1, 1]."""
+    rng = np.random.default_rng(0)
+    return rng.uniform(-1, 1, (n, height, width, channels)).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (8, 12, 1), (8, 12, 3)])
+def test_a_sheet_shows_each_image_at_its_place(tmp_path, shape):
+    height, width, channels = shape
+    # four fields an image, dark or light
+    images = np.sign(images_of(7, 2, 2, channels))
+    images = images.repeat(height // 2, axis=1).repeat(width // 2, axis=2)
+    pictures.save_sheet(images, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as picture:
+        assert picture.mode == ("L" if channels == 1 else "RGB")
+        sheet = np.asarray(picture)
+    sheet = sheet.reshape(3, 2 * height, 3, 2 * width, channels).swapaxes(1, 2)
+    cells = sheet.reshape(9, 2 * height, 2 * width, channels)
+    # in the middle of the fields, for the enlargement smooths; grey is reversed
+    middle = (slice(None), slice(height // 2, None, height), slice(3, None, width))
+    expected = (-images if channels == 1 else images) > 0
+    drawn = np.ones((9, 2, 2, channels), bool)
+    drawn[:7] = expected[:, :: height // 2, :: width // 2]
+    np.testing.assert_array_equal(cells[middle], 255 * drawn)
+    plain = np.full((1, *shape), -0.5, np.float32)
+    pictures.save_sheet(plain, tmp_path / "plain.png")
+    with Image.open(tmp_path / "plain.png") as picture:
+        value = 191 if channels == 1 else 64
+        assert (np.asarray(picture) == value).all()
+
+
+def test_sheets_of_small_images_are_as_ever(tmp_path):
+    for side in (28, 32):
+        images = np.linspace(-1, 1, 100 * side * side, dtype=np.float32)
+        pictures.save_sheet(images.reshape(100, side, side, 1), tmp_path / "sheet.png")
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            pixels = np.asarray(sheet)
+        assert pixels.shape == (20 * side, 20 * side)
+        reversed_grey = pictures.to_pixels(images.reshape(100, side, side, 1))
+        rows = reversed_grey.reshape(10, 10, side, side).swapaxes(1, 2)
+        expected = Image.fromarray(rows.reshape(10 * side, 10 * side)).resize(
+            (20 * side, 20 * side)
+        )
+        np.testing.assert_array_equal(pixels, np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("n", "shape", "size"),
+    [
+        (4, (128, 128, 1), (512, 512)),
+        (100, (204, 204, 1), (4080, 4080)),
+        (100, (208, 208, 1), (2080, 2080)),
+        (16, (512, 512, 3), (4096, 4096)),
+        (81, (512, 40, 1), (180, 2304)),
+    ],
+)
+def test_a_sheets_size_is_bounded(tmp_path, n, shape, size):
+    values = np.linspace(-0.9, 0.9, n, dtype=np.float32)
+    images = np.broadcast_to(values[:, None, None, None], (n, *shape))
+    pictures.save_sheet(images, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == size and max(size) <= pictures.LARGEST_SHEET
+        in_a_row = int(np.ceil(np.sqrt(n)))
+        height, width = sheet.height // in_a_row, sheet.width // in_a_row
+        for i in (0, n // 3, n - 1):
+            x, y = (i % in_a_row + 0.5) * width, (i // in_a_row + 0.5) * height
+            expected = pictures.to_pixels(images[i : i + 1])[0, 0, 0]
+            assert np.all(sheet.getpixel((int(x), int(y))) == expected)
+
+
+# ---------------------------------------------------------------- animations
+
+
+def frames_of(path):
+    """Return an animation's frames, uint8 (n, h, w, 3), and their milliseconds."""
+    with Image.open(path) as animation:
+        assert animation.info["loop"] == 0
+        frames, durations = [], []
+        for frame in ImageSequence.Iterator(animation):
+            frames.append(np.asarray(frame.convert("RGB")))
+            durations.append(frame.info["duration"])
+    return np.stack(frames), durations
+
+
+def save_grey(path, value, size=(16, 16)):
+    Image.new("L", size, value).save(path)
+
+
+def test_an_animation_has_the_sheets_by_their_steps(tmp_path, capsys):
+    for step, value in ((600, 10), (10_000, 40), (1200, 20), (9999, 30)):
+        save_grey(tmp_path / f"generated_plot_{step:04d}.png", value)
+    for odd in ("best", "10 (copy)", "best_2", "", "-3", "²"):
+        save_grey(tmp_path / f"generated_plot_{odd}.png", 200)
+    pictures.save_animation(tmp_path)
+    frames, durations = frames_of(tmp_path / "animation.gif")
+    assert frames[:, 3, 3, 0].tolist() == [10, 20, 30, 40]
+    assert durations == [500] * 4
+    assert not capsys.readouterr().err
+
+
+def test_sheets_that_cant_be_read_are_left_out(tmp_path, capsys):
+    for step in (1, 3, 4):
+        save_grey(tmp_path / f"generated_plot_{step:04d}.png", 10 * step)
+    noise = np.random.default_rng(0).bytes(10_000)
+    cut = tmp_path / "generated_plot_0002.png"
+    Image.frombytes("L", (100, 100), noise).save(cut)
+    cut.write_bytes(cut.read_bytes()[:5000])
+    (tmp_path / "generated_plot_0001.png").write_text("not a picture")
+    (tmp_path / "generated_plot_0005.png").mkdir()
+    save_grey(tmp_path / "generated_plot_0006.png", 60, size=(40, 20))
+    pictures.save_animation(tmp_path)
+    frames, _ = frames_of(tmp_path / "animation.gif")
+    assert frames[:, 3, 3, 0].tolist() == [30, 40, 60]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all("not in the animation (" in line for line in lines)
+
+
+def test_a_run_without_sheets_has_no_animation(tmp_path):
+    pictures.save_animation(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_frame_at_a_time_is_held(tmp_path, monkeypatch):
+    for step in range(12):
+        Image.fromarray(np.uint8(images_of(1, 64, 64, 3)[0] + step)).save(
+            tmp_path / f"generated_plot_{step:04d}.png"
+        )
+    frames, alive = [], []
+    read = pictures._read_sheet
+
+    def read_counted(path):
+        frame = read(path)
+        frames.append(weakref.ref(frame))
+        alive.append(sum(frame() is not None for frame in frames))
+        return frame
+
+    monkeypatch.setattr(pictures, "_read_sheet", read_counted)
+    pictures.save_animation(tmp_path)
+    # the first one, the one before and the new one
+    assert len(alive) == 12 and max(alive) <= 3
+    assert len(frames_of(tmp_path / "animation.gif")[0]) == 12
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "size", "fitted"),
+    [
+        (2, (560, 560), (560, 560)),
+        (2, (1280, 640), (1280, 640)),
+        (2, (1284, 640), (642, 320)),
+        (900, (560, 560), (560, 560)),
+        (1000, (560, 560), (280, 280)),
+        (10_000, (168, 168), (168, 168)),
+        (2000, (4096, 4096), (373, 373)),
+    ],
+)
+def test_an_animations_size_is_bounded(tmp_path, n_frames, size, fitted):
+    frames = (Image.new("L", size, 40 * i) for i in range(2))
+    pictures.save_frames(frames, tmp_path / "a.gif", 40, n_frames=n_frames)
+    written, durations = frames_of(tmp_path / "a.gif")
+    assert written.shape == (2, *fitted[::-1], 3) and durations == [40, 40]
+    assert written[:, 5, 5, 0].tolist() == [0, 40]
+    assert n_frames * written[0, ..., 0].size <= pictures.MOST_PIXELS
+
+
+# ---------------------------------------------------------------- curves
+
+STEPS = [
+    ["step", "c_loss", "c_accuracy", "d_loss"],
+    [1, 2.5, 0.1, 0.5],
+    [2, 0.01, 0.2, 0.25],
+]
+EVALUATIONS = [
+    ["epoch", "step", "train_accuracy", "labelled_error", "test_accuracy", "seconds"],
+    [0.5, 1, 50, 3, "", 3],
+    [1, 2, 60, 2, 70, 6],
+    [1.5, 3, "nan", 1, 80, 9],
+]
+
+
+def curves(tmp_path, monkeypatch, history, accuracy):
+    """Return the parts of curves.png; per part its axes and {label: points}."""
+    out = write_tables(tmp_path / "run", history, accuracy)
+    pictures.plot_history(out)
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    (fig,) = drawn_by(pictures.plot_history, out, monkeypatch=monkeypatch)
+    parts = []
+    for axes in fig.axes:
+        lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+        legend = axes.get_legend()
+        texts = [text.get_text() for text in legend.get_texts()] if legend else []
+        assert texts == list(lines)
+        parts.append((axes, lines))
+    return parts
+
+
+def test_curves_of_an_sgan(tmp_path, monkeypatch):
+    (left, losses), (right, accuracies) = curves(
+        tmp_path, monkeypatch, STEPS, EVALUATIONS
+    )
+    assert losses == {"c_loss": [[1, 2.5], [2, 0.01]], "d_loss": [[1, 0.5], [2, 0.25]]}
+    assert accuracies == {
+        "train_accuracy": [[1, 50], [2, 60]],
+        "test_accuracy": [[2, 70], [3, 80]],
+    }
+    assert (left.get_xlabel(), left.get_ylabel()) == ("step", "loss of one batch")
+    assert (right.get_xlabel(), right.get_ylabel()) == ("step", "accuracy, %")
+    assert (left.get_yscale(), right.get_yscale()) == ("log", "linear")
+
+
+@pytest.mark.parametrize("value", [0, -1e-9, -5])
+def test_a_logarithmic_scale_where_all_is_positive(tmp_path, monkeypatch, value):
+    (left, losses), _ = curves(
+        tmp_path, monkeypatch, [*STEPS, [3, 1, 1, value]], EVALUATIONS
+    )
+    assert left.get_yscale() == "linear"
+    assert losses["d_loss"][-1] == [3, value]
+
+
+@pytest.mark.parametrize(
+    ("columns", "label"),
+    [(["distance"], "distance"), (["distance", "recall"], "evaluations")],
+)
+def test_curves_of_a_run_without_accuracies(tmp_path, monkeypatch, columns, label):
+    rows = [[1, 10, *(i + 2 for i, _ in enumerate(columns)), 5]]
+    accuracy = [["epoch", "step", *columns, "seconds"], *rows]
+    _, (right, lines) = curves(tmp_path, monkeypatch, STEPS, accuracy)
+    assert lines == {name: [[10, i + 2]] for i, name in enumerate(columns)}
+    assert right.get_ylabel() == label
+
+
+@pytest.mark.parametrize(
+    ("history", "accuracy", "n_lines"),
+    [
+        (STEPS[:1], EVALUATIONS[:1], [0, 0]),
+        (STEPS[:2], EVALUATIONS[:1], [2, 0]),
+        (STEPS[:2], EVALUATIONS[:2], [2, 1]),
+        ([*STEPS, [3, "", "", "nan"], [4, "inf", 1, "-inf"]], EVALUATIONS, [2, 2]),
+        ([["step", "g_loss"], [1, "inf"]], [["epoch", "step", "seconds"]], [0]),
+        ([["step"], [1]], [["epoch", "step", "a"], [1, 1, "-inf"]], [0, 0]),
+        ([["step", "g_loss"], [1, 1e38], [2, 1e-38]], [], [1]),
+        ([["step", "g_loss"], [1, 3], [2]], EVALUATIONS, [1, 2]),
+    ],
+)
+def test_a_finished_run_has_curves(tmp_path, monkeypatch, history, accuracy, n_lines):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        parts = curves(tmp_path, monkeypatch, history, accuracy)
+    assert [len(lines) for _, lines in parts] == n_lines
+    for axes, lines in parts:
+        assert all(np.isfinite(points).all() for points in lines.values())
+        # a single point is seen too
+        for line in axes.lines:
+            assert len(line.get_xdata()) > 1 or line.get_marker() == "o"
 
 
 # ---------------------------------------------------------------- confusions
