@@ -1,7 +1,6 @@
 import hashlib
 
 import numpy as np
-import pytest
 
 import helpers
 
@@ -69,20 +68,3 @@ def test_latent_points_are_standard_normal():
     z = helpers.generate_latent_points(100, 2000, np.random.default_rng(0))
     assert z.shape == (2000, 100) and z.dtype == np.float32
     assert abs(z.mean()) < 0.01 and abs(z.std() - 1) < 0.01
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        "sgan_mnist.py",
-        "load_classifier.py",
-        "load_generator.py",
-        "discriminators.py",
-        "upsampling_demo.py",
-    ],
-)
-def test_help_does_not_wait_for_tensorflow(script, start, tmp_path):
-    for name in ("tensorflow", "keras"):
-        (tmp_path / f"{name}.py").write_text("raise ImportError")
-    done = start(script, "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    assert done.returncode == 0 and "--out" in done.stdout

@@ -211,3 +211,12 @@ def test_importing_a_module_only_defines():
         timeout=120,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_does_not_wait_for_tensorflow(script, start, tmp_path):
+    for name in ("tensorflow", "keras", "matplotlib", "gradio"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError", encoding="utf-8")
+    done = start(f"{script}.py", "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: {script}.py ")
