@@ -5,6 +5,7 @@ use of one of them chooses oneDNN and sets Keras up, whatever the user's keras.j
 environment say.
 """
 
+import contextlib
 import functools
 import importlib
 import os
@@ -31,8 +32,11 @@ class LazyModule:
         self._name = name
 
     def __getattr__(self, attribute):
-        if self._name.partition(".")[0] in ("keras", "tensorflow"):
+        library = self._name.partition(".")[0]
+        if library in ("keras", "tensorflow"):
             prepare_keras()
+        elif library == "matplotlib":
+            prepare_matplotlib()
         return getattr(importlib.import_module(self._name), attribute)
 
 
@@ -83,6 +87,23 @@ def prepare_keras():
     config.set_image_data_format("channels_last")
     config.set_max_epochs(None)
     config.set_max_steps_per_epoch(None)
+
+
+@functools.cache
+def prepare_matplotlib():
+    """Import Matplotlib, once, whatever MPLBACKEND says.
+
+    Its import fails where that names a backend that this Matplotlib lacks, as Qt4Agg;
+    figures that are written to files need none.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    name = os.environ.pop("MPLBACKEND", None)
+    matplotlib = importlib.import_module("matplotlib")
+    if name is not None:
+        os.environ["MPLBACKEND"] = name
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = name  # a notebook's pyplot needs it
 
 
 keras = LazyModule("keras")

@@ -187,3 +187,21 @@ def test_onednn_is_chosen_before_tensorflow_is_imported(
         monkeypatch.undo()
         backend.prepare_keras()
     assert caught.value.args == (chosen,)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [("Qt4Agg", False), ("svg", True), ("module://my.own", True)],
+)
+def test_a_backend_that_matplotlib_lacks_stops_no_figure(given, taken, run_code):
+    code = """
+import os
+from gankit.backend import figure
+figure.Figure().savefig(os.devnull, format="png")
+import matplotlib
+name = os.environ["MPLBACKEND"]
+print(name, matplotlib.rcParams["backend"] == name)
+"""
+    done = run_code(code, {}, MPLBACKEND=given)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{given} {taken}\n"
