@@ -1,7 +1,5 @@
-import csv
 import json
 import os
-import shutil
 import zipfile
 
 import h5py
@@ -12,6 +10,8 @@ from keras import layers
 
 import discriminators
 import load_classifier
+import parts
+from gankit.models.files import SHIPPED_RUN
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +38,7 @@ def with_config(source, target, change):
 
 def fails(arguments, capsys):
     """Run the script on bad input; return its one line."""
-    assert load_classifier.main([str(argument) for argument in arguments]) == 2
-    printed = capsys.readouterr()
-    assert printed.out == "" and printed.err.count("\n") == 1
-    assert printed.err.startswith("load_classifier.py: ")
-    return printed.err
+    return parts.fails(load_classifier, capsys, *arguments)
 
 
 def test_the_two_lines(tiny_run, small_data, start):
@@ -51,8 +47,7 @@ def test_the_two_lines(tiny_run, small_data, start):
         "load_classifier.py", run / "c_model_0004.keras", "--data", small_data, cwd=run
     )
     assert done.returncode == 0, done.stderr
-    with open(run / "accuracy.csv", newline="") as file:
-        last = list(csv.DictReader(file))[-1]
+    last = parts.read_csv(run / "accuracy.csv")[-1]
     assert done.stdout == (
         f"Train Accuracy: {last['train_accuracy']}%\n"
         f"Test Accuracy: {last['test_accuracy']}%\n"
@@ -63,32 +58,15 @@ def test_the_shipped_classifier(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert load_classifier.main([]) == 0
     model, train, test = capsys.readouterr().out.splitlines()
-    shipped = load_classifier.SHIPPED_RUN
-    assert model.startswith(f"Classifier: {shipped}")
-    with open(shipped / "accuracy.csv", newline="") as file:
-        last = list(csv.DictReader(file))[-1]
+    # the tutorial's, whatever else is shipped
+    assert model.startswith(f"Classifier: {SHIPPED_RUN}")
+    last = parts.read_csv(SHIPPED_RUN / "accuracy.csv")[-1]
     # another machine may round a few images to the other side
     for line, part in ((train, "train"), (test, "test")):
         prefix, value = line.split(": ")
         assert prefix == f"{part.title()} Accuracy"
         expected = float(last[f"{part}_accuracy"])
         assert float(value.removesuffix("%")) == pytest.approx(expected, abs=0.05)
-
-
-def test_the_newest_run_is_found(tmp_path, monkeypatch, c_model_path):
-    monkeypatch.chdir(tmp_path)
-    for age, (run, steps) in enumerate(
-        [("b-empty", []), ("c", [600, 10200, 9600]), ("d-older", [12000])]
-    ):
-        folder = tmp_path / "runs" / run
-        folder.mkdir(parents=True)
-        (folder / "settings.json").touch()
-        os.utime(folder / "settings.json", (10**9 - age, 10**9 - age))
-        for step in steps:
-            shutil.copy(c_model_path, folder / f"c_model_{step:04d}.keras")
-        (folder / ".c_model_99999.partial.keras").touch()
-        (folder / "c_model_best.keras").touch()
-    assert str(load_classifier.newest_classifier()) == "runs/c/c_model_10200.keras"
 
 
 @pytest.mark.parametrize("design", ["stacked", "shared", "multi-output"])
@@ -106,17 +84,6 @@ def test_every_design_and_format_loads(design, suffix, tmp_path):
     )
 
 
-def test_the_class_unknown_is_never_the_answer():
-    from helpers import class_probabilities
-
-    class Model:
-        def predict_on_batch(self, batch):
-            return np.eye(11)[[10, 3]] * 0.9 + 0.01 * np.arange(11)
-
-    X = np.zeros((2, 28, 28, 1), np.float32)
-    assert class_probabilities(Model(), X).argmax(axis=-1).tolist() == [9, 3]
-
-
 def test_report(c_model_path, small_data, tmp_path, capsys):
     out = tmp_path / "report"
     arguments = [c_model_path, "--data", small_data, "--report", "--out", out]
@@ -129,10 +96,51 @@ def test_report(c_model_path, small_data, tmp_path, capsys):
     assert {path.name for path in out.iterdir()} == {"confusion.png", "mistakes.png"}
 
 
-@pytest.mark.parametrize("name", ["gone.keras", "gone.h5", "folder.keras"])
+def test_names_and_missing_labels_in_a_report(tmp_path, monkeypatch):
+    """A name is no formula, and an image without label is no mistake."""
+
+    class Model:
+        output_shape, layers = (None, 2), [keras.layers.Softmax()]
+
+        def predict_on_batch(self, batch):
+            return np.tile([0.75, 0.25], (len(batch), 1))
+
+    titles = []
+    save = load_classifier.save_figure
+
+    def note(fig, path):
+        titles.append([axes.get_title() for axes in fig.axes if axes.get_title()])
+        save(fig, path)
+
+    monkeypatch.setattr(load_classifier, "save_figure", note)
+    X, y = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, -1, 1])
+    load_classifier.write_report(Model(), X, y, tmp_path, ["$5_$10", "$0-$5"])
+    assert titles == [[], ["$0-$5 → $5_$10, 75.0%"] * 2]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "confusion.png",
+        "mistakes.png",
+    }
+
+
+@pytest.mark.parametrize("name", ["gone.keras", "gone.h5"])
 def test_missing_files(name, tmp_path, capsys):
-    (tmp_path / "folder.keras").mkdir()
     assert "no such file" in fails([tmp_path / name], capsys)
+
+
+def test_a_run_folder_stands_for_its_newest_classifier(
+    tiny_run, small_data, tmp_path, capsys
+):
+    run, _ = tiny_run
+    path = run / "c_model_0004.keras"
+    arguments = [path, "--data", small_data]
+    assert load_classifier.main([*map(str, arguments)]) == 0
+    by_file = capsys.readouterr().out
+    arguments = [run, "--data", small_data]
+    assert load_classifier.main([*map(str, arguments)]) == 0
+    assert capsys.readouterr().out == f"Classifier: {path}\n{by_file}"
+    (tmp_path / "folder.keras").mkdir()
+    line = fails([tmp_path / "folder.keras"], capsys)
+    assert "folder.keras: holds no c_model_<step>.keras or .h5" in line
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
@@ -191,6 +199,9 @@ def test_the_wrong_model(tmp_path, capsys):
     assert "inputs of shape (28, 28, 2), not images of 1 or 3" in line_for(flat)
     _, more = discriminators.define_stacked_discriminators(n_classes=8)
     assert "tells 8 classes apart, and the data have 10" in line_for(more)
+    inputs = [keras.Input((28, 28, 1)), keras.Input((28, 28, 1))]
+    answer = layers.Dense(10, activation="softmax")(layers.Flatten()(inputs[0]))
+    assert "takes 2 inputs, not one" in line_for(keras.Model(inputs, answer))
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])

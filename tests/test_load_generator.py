@@ -10,8 +10,10 @@ from PIL import Image
 
 import discriminators
 import load_generator
+import parts
 import sgan_mnist
 import sgan_tuned
+from gankit.models import files
 from gankit.models.classify import class_probabilities
 from helpers import generate_latent_points
 
@@ -37,22 +39,16 @@ def start(*arguments):
 
 def fails(capsys, *arguments):
     """Run the script on bad input; return its one line."""
-    assert start(*arguments) == 2
-    printed = capsys.readouterr()
-    assert printed.out == "" and printed.err.count("\n") == 1
-    assert printed.err.startswith("load_generator.py: ")
-    return printed.err
+    return parts.fails(load_generator, capsys, *arguments)
 
 
 @pytest.mark.parametrize("script", [sgan_mnist, sgan_tuned])
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_every_generator_and_format_loads(script, suffix, policy, tmp_path):
-    keras.config.set_dtype_policy(policy)
-    try:
-        g_model = script.define_generator(LATENT_DIM, image_shape=(8, 12, 3))
-    finally:
-        keras.config.set_dtype_policy("float32")
+def test_every_generator_and_format_loads(script, suffix, policy, precision, tmp_path):
+    precision(policy)
+    g_model = script.define_generator(LATENT_DIM, image_shape=(8, 12, 3))
+    precision("float32")
     path = tmp_path / f"g_model.{suffix}"
     g_model.save(path)
     loaded = load_generator.load_generator(path)
@@ -85,7 +81,7 @@ def test_sheet_walk_and_what_the_classifier_says(run_folder, monkeypatch, capsys
         ]
     )
     X = (255 - X)[..., np.newaxis]
-    c_model = load_generator.load_classifier(run_folder / "c_model_0600.keras")
+    c_model = files.load_classifier(run_folder / "c_model_0600.keras")
     # the sheet's pixels are rounded
     expected = class_probabilities(c_model, X).max(axis=1)
     found = [float(r["probability"]) for r in rows]
@@ -126,24 +122,33 @@ def test_without_a_classifier(run_folder, tmp_path, capsys):
     assert (out / "samples.csv").exists()
 
 
-def test_the_walk():
-    points = generate_latent_points(50, 4, np.random.default_rng(0))
-    way = load_generator.walk_between(points, 32)
-    np.testing.assert_allclose(way[::8], points, rtol=1e-5)
-    # no step is much longer than another on the same arc, the last one closes the loop
-    steps = np.linalg.norm(np.roll(way, -1, axis=0) - way, axis=1).reshape(4, 8)
-    assert (steps.max(axis=1) < 1.3 * steps.min(axis=1)).all()
-    # and none comes near the origin, where the straight line leads
-    lengths = np.linalg.norm(way, axis=1)
-    assert lengths.min() > 0.9 * np.linalg.norm(points, axis=1).min()
-    for odd in (np.ones((2, 3)), np.zeros((2, 3)), np.eye(3)[:2] * [[1], [1e-30]]):
-        assert np.isfinite(load_generator.walk_between(odd, 5)).all()
-    half_way = load_generator.walk_between(np.array([[2.0, 0], [4.0, 0]]), 4)
-    np.testing.assert_allclose(half_way, [[2, 0], [3, 0], [4, 0], [3, 0]])
+def test_a_run_folder_stands_for_its_newest_models(run_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ("--n", 1, "--frames", 1, "--seed", 1, "--out")
+    assert start(run_folder, "--classifier", run_folder, *arguments, out) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"Generator: {run_folder / 'g_model_0600.keras'}"
+    assert lines[1] == f"Classifier: {run_folder / 'c_model_0600.keras'}"
+    assert "holds no g_model" in fails(capsys, out)
+    assert "holds no c_model" in fails(
+        capsys, run_folder, "--classifier", out, *arguments, tmp_path / "again"
+    )
+    assert not (tmp_path / "again").exists()
+
+
+def test_the_frames_of_a_walk_are_enlarged_as_far_as_they_are_small(tmp_path):
+    sizes = {}
+    for size in (28, 100, 512):
+        images = np.zeros((2, size, size // 2, 1), np.float32)
+        load_generator.save_walk(images, tmp_path / "walk.gif")
+        with Image.open(tmp_path / "walk.gif") as walk:
+            sizes[size] = walk.size
+    assert sizes == {28: (84, 168), 100: (300, 600), 512: (256, 512)}
 
 
 def test_no_generator(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "SHIPPED_RUN", tmp_path)
     assert "runs: holds no generator, and none is shipped" in fails(capsys)
     assert list(tmp_path.iterdir()) == []
 
@@ -161,7 +166,7 @@ def test_the_wrong_model(suffix, run_folder, tmp_path, capsys):
     flat = layers.Dense(28)(in_lat)
     assert "is no batch of images" in line_for(keras.Model(in_lat, flat))
     two = keras.Model([in_lat, keras.Input((3,))], flat)
-    assert "does not say what it takes" in line_for(two)
+    assert "takes 2 inputs, not one" in line_for(two)
     code = layers.Lambda(lambda x: x)(layers.Reshape((4, 7, 1))(flat))
     line = line_for(keras.Model(in_lat, code))
     assert "holds 'Lambda'" in line and "no part of a generator" in line

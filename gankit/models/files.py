@@ -10,9 +10,20 @@ from gankit.backend import h5py, keras
 from gankit.command import InputError
 from gankit.data.labels import LARGEST_NAMES, check_class_names
 from gankit.folders import write_atomically
-from gankit.models.untrusted import PREFIXES, check_container
+from gankit.models.classify import count_classes
+from gankit.models.keras2 import is_of_keras_2, translate
+from gankit.models.untrusted import (
+    PREFIXES,
+    check_classes,
+    check_container,
+    check_input_shape,
+    check_layers,
+    check_output_shape,
+)
 
+# the runs whose models are shipped: sgan_mnist.py's and sgan_tuned.py's
 SHIPPED_RUN = Path(__file__).resolve().parents[2] / "results" / "sgan_mnist"
+SHIPPED_TUNED = SHIPPED_RUN.with_name("sgan_tuned")
 SUFFIXES = (".keras", ".h5")
 LARGEST_CONFIG = 1 << 20
 # where a model file keeps them: a member of a .keras archive, an attribute of an .h5
@@ -78,14 +89,42 @@ def _read_names(path):
         return file.attrs[CLASS_NAMES]
 
 
-def newest_model(kind):
-    """Return the newest run's newest model, or the one that is shipped here.
+def find_model(given, kind, *, tuned=False):
+    """Return the path of the model that is meant, a Path.
 
-    kind: 'classifier' or 'generator'. Raises InputError where there is none.
+    given: a file; a run's folder, which stands for its newest model; or None for the
+    newest model of all, see newest_model. kind: 'classifier' or 'generator'. Raises
+    InputError for a folder without a model of this kind.
     """
-    runs = [path.parent for path in Path("runs").glob("*/settings.json")]
+    if given is None:
+        return newest_model(kind, tuned=tuned)
+    if not Path(given).is_dir():
+        return Path(given)
+    path = newest_in(given, kind)
+    if path is None:
+        raise InputError(
+            f"{given}: holds no {PREFIXES[kind]}_<step>.keras or .h5; give a file, or "
+            "the folder of a run that has one"
+        )
+    return path
+
+
+def newest_model(kind, *, tuned=False):
+    """Return the newest run's newest model, or without one what is shipped here.
+
+    kind: 'classifier' or 'generator'. tuned: whether sgan_tuned.py's is preferred to
+    the tutorial's among those shipped. Runs are looked for in the current folder: in
+    runs/ and, those of compare_labels.py, in runs/compare_labels/. Raises InputError
+    where there is none.
+    """
+    runs = [
+        path.parent
+        for pattern in ("*/settings.json", "compare_labels/*/settings.json")
+        for path in Path("runs").glob(pattern)
+    ]
     runs.sort(key=lambda run: (run / "settings.json").stat().st_mtime, reverse=True)
-    for run in (*runs, SHIPPED_RUN):
+    shipped = (SHIPPED_TUNED, SHIPPED_RUN) if tuned else (SHIPPED_RUN,)
+    for run in (*runs, *shipped):
         path = newest_in(run, kind)
         if path is not None:
             return path
@@ -110,9 +149,91 @@ def step_of(path):
     return int(digits) if digits.isdecimal() else -1
 
 
-def read_config(path, kind="classifier"):
+def load_classifier(path):
+    """Load a classifier saved by this collection; no code from the file is run.
+
+    path: a .keras or .h5 file, maybe the tutorial's own .h5 file of Keras 2. Returns
+    the Keras model, not compiled: (n, h, w, c) in [-1, 1], c 1 or 3 -> class
+    probabilities (n, n_classes), or one more with a last class 'unknown';
+    count_classes tells which. Raises InputError for a file that is missing, broken, or
+    holds anything else.
+    """
+    return load_model(path, "classifier")
+
+
+def matching_names(path, c_model):
+    """Return what read_class_names does of the file that c_model was loaded from.
+
+    Raises InputError, too, where there are not as many names as classes.
+    """
+    names, n_classes = read_class_names(path), count_classes(c_model)
+    if names is not None and len(names) != n_classes:
+        raise InputError(
+            f"{path}: has {len(names)} class names and {n_classes} classes; give a "
+            "c_model saved by sgan_mnist.py"
+        )
+    return names
+
+
+def load_named_classifier(path):
+    """Return the classifier in a file and its classes' names; without, their numbers.
+
+    The names are a list of str. Raises InputError as load_classifier and
+    matching_names do.
+    """
+    c_model = load_classifier(path)
+    names = matching_names(path, c_model)
+    return c_model, names or [*map(str, range(count_classes(c_model)))]
+
+
+def load_generator(path):
+    """Load a generator saved by this collection; no code from the file is run.
+
+    path: a .keras or .h5 file, maybe the tutorial's own .h5 file of Keras 2. Returns
+    the Keras model, not compiled: (n, latent_dim) -> images (n, h, w, c) in [-1, 1],
+    c being 1 or 3. Raises InputError for a file that is missing, broken, or holds
+    anything else.
+    """
+    return load_model(path, "generator")
+
+
+def load_model(path, kind):
+    """Load a model of a kind, 'classifier' or 'generator', after it was checked."""
+    path = Path(path)
+    config = read_config(path, kind)
+    of_keras_2 = path.suffix == ".h5" and is_of_keras_2(config)
+    if of_keras_2:
+        try:
+            config = translate(config)
+        except Exception as error:  # of any origin, it may hold anything anywhere
+            raise InputError(
+                f"{path}: its layers can't be read; {remedy_for(kind)}"
+            ) from error
+    check_input_shape(path, config, kind)
+    check_classes(path, config, kind)
+    check_layers(path, config)
+    try:
+        if of_keras_2:
+            # what was checked is what is built
+            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+            model.load_weights(path)
+        else:
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        # what can be built can still fail when it computes
+        model(np.zeros((1, *model.input_shape[1:]), np.float32))
+    except Exception as error:  # a broken file can fail anywhere in Keras
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path}: can't be loaded ({reason}); is the file whole?"
+        ) from error
+    check_output_shape(path, model, kind)
+    model.jit_compile = False
+    return model
+
+
+def read_config(path, kind):
     """Return the configuration of the model in a .keras or .h5 file, a dict."""
-    remedy = f"give a {PREFIXES[kind]} saved by sgan_mnist.py, .keras or .h5"
+    remedy = remedy_for(kind)
     if not path.is_file():
         raise InputError(f"{path}: no such file; {remedy}")
     if path.suffix not in SUFFIXES:
@@ -131,6 +252,7 @@ def read_config(path, kind="classifier"):
         # what the optimizer was is not looked at when a model is loaded for use
         config.pop("compile_config", None)
         config["config"]["layers"][0]["class_name"]
+        config["config"]["layers"][0]["config"].keys()
     except InputError:
         raise
     except Exception as error:  # a broken file can fail anywhere in its library
@@ -138,16 +260,5 @@ def read_config(path, kind="classifier"):
     return config
 
 
-def load_checked(path):
-    """Load a model whose configuration has been checked; it is not compiled."""
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-        # what can be built can still fail when it computes
-        model(np.zeros((1, *model.input_shape[1:]), np.float32))
-    except Exception as error:  # a broken file can fail anywhere in Keras
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path}: can't be loaded ({reason}); is the file whole?"
-        ) from error
-    model.jit_compile = False
-    return model
+def remedy_for(kind):
+    return f"give a {PREFIXES[kind]} saved by sgan_mnist.py, .keras or .h5"

@@ -9,11 +9,10 @@ import numpy as np
 from gankit.command import InputError, RunError, printable
 from gankit.data.images import IMAGE_SUFFIXES, find_images, fit_image, read_image
 from gankit.data.labels import N_CLASSES
-from gankit.models.classify import class_probabilities
+from gankit.models.classify import batch_size, class_probabilities
+from gankit.models.digits import fit_digit, is_drawing
 
 COLUMNS = ("file", "class", "probability", "runner_up", "runner_up_probability")
-# of a batch's images together; float32, 4 MB
-LARGEST_BATCH = 1 << 20
 
 
 def list_images(paths):
@@ -46,6 +45,7 @@ def predict_images(
     class_names=None,
     form=None,
     invert="no",
+    digit="no",
 ):
     """Print the class of each image to stdout, with how sure it is and the runner-up.
 
@@ -55,18 +55,18 @@ def predict_images(
     numbers. form: None for a table, 'json' (an object a line) or 'csv'.
     invert: 'yes' turns images into their negatives, 'no' leaves them as they are, and
     'auto' turns those that are brighter at the border than within.
-    Images are read in batches of at most 500. What can't be read is named on stderr
+    digit: 'yes' takes each image for a drawn digit, which is put as MNIST has them, see
+    fit_digit (and not inverted besides); 'auto' does so with those that look like it,
+    see is_drawing, and 'no' with none. A line on stderr says of how many.
+    Images are read in batches, see batch_size. What can't be read is named on stderr
     and skipped; then RunError is raised at the end, or InputError where nothing could
     be read, or where c_model can't be used.
     """
     height, width, channels = c_model.input_shape[1:]
-    if hasattr(sys.stdout, "reconfigure"):
-        # a file's name may hold what the terminal's encoding lacks
-        sys.stdout.reconfigure(errors="backslashreplace")
-    n_batch = max(1, min(500, LARGEST_BATCH // (height * width * channels)))
+    n_batch = batch_size(height, width)
     define_writer = {None: _table_writer, "json": _json_writer, "csv": _csv_writer}
     write = define_writer[form](files, class_names)
-    n_read = n_dark = 0
+    n_read = n_dark = n_digits = 0
     progress = _ProgressLine(len(files))
     try:
         for first in range(0, len(files), n_batch):
@@ -74,16 +74,22 @@ def predict_images(
             for number, path in enumerate(files[first : first + n_batch], first):
                 progress.show(number)
                 try:
-                    image = fit_image(read_image(path), height, width, channels)
+                    image = read_image(path)
+                    drawn = _find_digit(path, image, digit)
                 except InputError as error:
                     progress.clear()
                     print(f"skipped {printable(error)}", file=sys.stderr)
                     continue
+                read.append(path)
+                if drawn is not None:
+                    n_digits += 1
+                    batch.append(drawn)
+                    continue
+                image = fit_image(image, height, width, channels)
                 dark = is_dark_on_light(image)
                 if invert == "yes" or (invert == "auto" and dark):
                     image = 255 - image
                 n_dark += dark
-                read.append(path)
                 batch.append(image)
             if batch:
                 probabilities = class_probabilities(
@@ -101,6 +107,13 @@ def predict_images(
         progress.clear()
     if not n_read:
         raise InputError(f"none of the {len(files)} images can be read; see above")
+    if n_digits:
+        print(
+            f"{n_digits} of {n_read} images were taken for a drawn digit and put as "
+            "MNIST has them: light on dark, 20 pixels large, centred; --digit no "
+            "leaves them as they are",
+            file=sys.stderr,
+        )
     if invert == "no" and channels == 1 and 2 * n_dark > n_read:
         print(
             f"{n_dark} of {n_read} images look dark on light; if the classifier was "
@@ -109,6 +122,16 @@ def predict_images(
         )
     if n_read < len(files):
         raise RunError(f"{len(files) - n_read} of {len(files)} images were skipped")
+
+
+def _find_digit(path, image, digit):
+    """Return the digit in an image as fit_digit does, None where none is looked for."""
+    if digit == "no" or (digit == "auto" and not is_drawing(image)):
+        return None
+    drawn = fit_digit(image)
+    if drawn is None and digit == "yes":
+        raise InputError(f"{path}: shows no digit, all is of one grey; leave it out")
+    return drawn
 
 
 class _ProgressLine:

@@ -8,10 +8,13 @@ declares, before anything is unpacked, built or opened.
 import io
 import math
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from gankit.backend import h5py, keras
 from gankit.command import InputError, printable
+from gankit.data.arrays import LARGEST_SIDE
 from gankit.data.npz import has_large_directory
 
 # what the files of each kind are called
@@ -27,31 +30,85 @@ MOST_LAYERS = 100
 # values that a layer may give, and multiplications that a model may make, an image
 LARGEST_OUTPUT = 1 << 24
 MOST_WORK = 20_000_000_000
-# what the configuration of a layer may set beside name, trainable and dtype
-CONVOLUTION = {"strides", "padding", "data_format"}
+
+
+class Row(NamedTuple):
+    """What is known of a class that a configuration may name; see LAYERS.
+
+    module: where Keras has it. kinds: the kinds of models that may hold it.
+    settings: what a layer of it may set beside name, trainable and dtype; None for a
+    class that is no layer. cost: (layer, shape before, shape after) -> the layer's
+    weights, and its multiplications an image.
+    """
+
+    module: str | None
+    kinds: tuple
+    settings: set | None = None
+    cost: Callable = lambda layer, before, after: (0, 0)
+
+
+def _cost_of_dense(layer, before, after):
+    n_into = before[-1]
+    return (n_into + layer.use_bias) * after[-1], n_into * math.prod(after[1:])
+
+
+def _cost_of_convolution(layer, before, after):
+    n_into = math.prod(layer.kernel_size) * before[-1] / layer.groups
+    return (n_into + layer.use_bias) * after[-1], n_into * math.prod(after[1:])
+
+
+def _cost_of_transposed(layer, before, after):
+    n_into = math.prod(layer.kernel_size) * before[-1]
+    # each pixel is spread
+    work = n_into * after[-1] * math.prod(before[1:-1])
+    return (n_into + layer.use_bias) * after[-1], work
+
+
+def _cost_of_normalization(layer, before, after):
+    return 4 * max(after[1:]), 0
+
+
+CLASSIFIER, GENERATOR = ("classifier",), ("generator",)
+BOTH = CLASSIFIER + GENERATOR
+LAYER, INITIALIZER = "keras.layers", "keras.initializers"
+KERNEL = {"kernel_size", "strides", "padding", "data_format", "dilation_rate"}
 WEIGHTS = {"activation", "use_bias", "kernel_initializer", "bias_initializer"}
-SETTINGS = {
-    "InputLayer": {"batch_shape"},
-    "Conv2D": {
-        *("filters", "kernel_size", "dilation_rate", "groups"),
-        *CONVOLUTION,
-        *WEIGHTS,
-    },
-    "LeakyReLU": {"negative_slope"},
-    "Flatten": {"data_format"},
-    "Dropout": {"rate", "seed"},
-    "Dense": {"units", *WEIGHTS},
-    "Activation": {"activation"},
-    "MaxPooling2D": {"pool_size", *CONVOLUTION},
-    "Reshape": {"target_shape"},
-    "Conv2DTranspose": {"filters", "kernel_size", "dilation_rate"}
-    | CONVOLUTION
-    | WEIGHTS,
-    "BatchNormalization": {
-        *("axis", "momentum", "epsilon", "center", "scale", "renorm_momentum"),
-        *("beta_initializer", "gamma_initializer"),
-        *("moving_mean_initializer", "moving_variance_initializer"),
-    },
+# all that a model file may hold; the quick convolution of fast_conv.py is saved as a
+# plain one
+LAYERS = {
+    "InputLayer": Row(LAYER, BOTH, {"batch_shape"}),
+    "Dense": Row(LAYER, BOTH, {"units"} | WEIGHTS, _cost_of_dense),
+    "Conv2D": Row(
+        LAYER, BOTH, {"filters", "groups"} | KERNEL | WEIGHTS, _cost_of_convolution
+    ),
+    "Conv2DTranspose": Row(
+        LAYER, GENERATOR, {"filters"} | KERNEL | WEIGHTS, _cost_of_transposed
+    ),
+    "MaxPooling2D": Row(
+        LAYER, CLASSIFIER, {"pool_size", "strides", "padding", "data_format"}
+    ),
+    "BatchNormalization": Row(
+        LAYER,
+        GENERATOR,
+        {
+            *("axis", "momentum", "epsilon", "center", "scale", "renorm_momentum"),
+            *("beta_initializer", "gamma_initializer"),
+            *("moving_mean_initializer", "moving_variance_initializer"),
+        },
+        _cost_of_normalization,
+    ),
+    "LeakyReLU": Row(LAYER, BOTH, {"negative_slope"}),
+    "Activation": Row(LAYER, BOTH, {"activation"}),
+    "Flatten": Row(LAYER, CLASSIFIER, {"data_format"}),
+    "Reshape": Row(LAYER, GENERATOR, {"target_shape"}),
+    "Dropout": Row(LAYER, CLASSIFIER, {"rate", "seed"}),
+    "GlorotUniform": Row(INITIALIZER, BOTH),
+    "HeNormal": Row(INITIALIZER, CLASSIFIER),
+    "Zeros": Row(INITIALIZER, BOTH),
+    "Ones": Row(INITIALIZER, GENERATOR),
+    "Functional": Row("keras.src.models.functional", BOTH),
+    "DTypePolicy": Row("keras", BOTH),
+    "__keras_tensor__": Row(None, BOTH),
 }
 
 
@@ -150,10 +207,63 @@ def _find_trick(name, dataset, size):
     return None
 
 
-def check_classes(path, config, allowed, kind):
-    """Raise InputError where the configuration names a class that is not allowed.
+def check_input_shape(path, config, kind):
+    """Raise InputError unless the model takes what a model of its kind does.
 
-    allowed: {class: its module}, all that models of this kind are made of.
+    kind: 'classifier', one batch of images, or 'generator', one of latent points.
+    """
+    remedy = f"give a {PREFIXES[kind]} saved by sgan_mnist.py"
+    try:
+        shape, *others = (
+            tuple(layer["config"]["batch_shape"][1:])
+            for layer in config["config"]["layers"]
+            if layer["class_name"] == "InputLayer"
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: does not say what it takes; {remedy}") from error
+    if others:
+        raise InputError(f"{path}: takes {1 + len(others)} inputs, not one; {remedy}")
+    sized = all(isinstance(size, int) and size > 0 for size in shape)
+    as_image = sized and len(shape) == 3 and max(shape) <= LARGEST_SIDE
+    if kind == "classifier" and as_image and shape[2] in (1, 3):
+        return
+    if kind == "generator" and sized and len(shape) == 1:
+        return
+    wanted = {"classifier": "images of 1 or 3 channels", "generator": "latent points"}
+    problem = f"takes inputs of shape {shape}, not {wanted[kind]}; {remedy}"
+    if kind == "classifier" and len(shape) == 1:
+        problem = (
+            f"takes latent points, {shape}, so it is a generator; give the "
+            f"{PREFIXES[kind]} beside it"
+        )
+    elif kind == "generator" and len(shape) == 3:
+        problem = (
+            f"takes images, {shape}, so it is a classifier or a discriminator; give "
+            f"the {PREFIXES[kind]} beside it"
+        )
+    raise InputError(f"{path}: {printable(problem)}")
+
+
+def check_output_shape(path, model, kind):
+    """Raise InputError unless a model gives what a model of its kind does."""
+    shape = model.output_shape
+    if kind == "classifier":
+        fits = isinstance(shape, tuple) and len(shape) == 2 and shape[1] >= 2
+        wanted = "not (None, classes)"
+    else:
+        fits = len(shape) == 4 and shape[-1] in (1, 3) and None not in shape[1:]
+        wanted = "which is no batch of images"
+    if not fits:
+        raise InputError(
+            f"{path}: its output has shape {shape}, {wanted}; give a {PREFIXES[kind]} "
+            "saved by sgan_mnist.py"
+        )
+
+
+def check_classes(path, config, kind):
+    """Raise InputError where the configuration names a class that LAYERS lacks.
+
+    Or that has another module there, or is no part of models of this kind.
     """
     nodes = [config]
     while nodes:
@@ -166,10 +276,11 @@ def check_classes(path, config, allowed, kind):
         if {"class_name", "module", "registered_name"}.isdisjoint(node):
             continue
         name = node.get("class_name")
+        row = LAYERS.get(name) if isinstance(name, str) else None
         known = (
-            isinstance(name, str)
-            and name in allowed
-            and node.get("module") in (None, allowed[name])
+            row is not None
+            and kind in row.kinds
+            and node.get("module") in (None, row.module)
             and node.get("registered_name") in (None, name)
         )
         if not known:
@@ -213,10 +324,12 @@ def _find_problem(config, size):
     for number, layer in enumerate(layers):
         kind, settings = layer["class_name"], layer["config"]
         name = printable(settings["name"])[:60]
-        if kind not in SETTINGS or (kind == "InputLayer") != (number == 0):
+        row = LAYERS.get(kind)
+        no_layer = row is None or row.settings is None
+        if no_layer or (kind == "InputLayer") != (number == 0):
             return f"layer {name} is a {kind} inside"
         others = _settings_beside(
-            settings, SETTINGS[kind] | {"name", "trainable", "dtype"}
+            settings, row.settings | {"name", "trainable", "dtype"}
         ) or _settings_beside(
             layer,
             {"module", "class_name", "config", "registered_name", "name"}
@@ -235,19 +348,9 @@ def _find_problem(config, size):
             return f"layer {name} was built for another shape than {shape}"
         built = getattr(keras.layers, kind).from_config(settings)
         before, shape = shape, built.compute_output_shape(shape)
-        into = before[-1]
-        if kind == "BatchNormalization":
-            n_weights += 4 * max(shape[1:])
-        elif kind == "Conv2DTranspose":
-            into *= math.prod(built.kernel_size)
-            n_weights += (into + built.use_bias) * shape[-1]
-            # each pixel is spread
-            work += into * shape[-1] * math.prod(before[1:-1])
-        elif kind in ("Conv2D", "Dense"):
-            if kind == "Conv2D":
-                into = math.prod(built.kernel_size) * into / built.groups
-            n_weights += (into + built.use_bias) * shape[-1]
-            work += into * math.prod(shape[1:])
+        more_weights, more_work = row.cost(built, before, shape)
+        n_weights += more_weights
+        work += more_work
         # a weight has two bytes at least
         if not 2 * n_weights <= size:
             return f"has no room for the {n_weights:.0f} weights up to layer {name}"

@@ -9,33 +9,7 @@ import discriminators
 import load_classifier
 import sgan_mnist
 from gankit import command
-from gankit.data import images
 from gankit.models import classify, files
-
-
-def test_accuracy_is_of_the_labelled_images():
-    class Model:
-        def predict_on_batch(self, batch):
-            return np.eye(12)[batch[:, 0, 0, 0].astype(int)]
-
-    X = np.arange(12, dtype=np.float32).reshape(12, 1, 1, 1)
-    y = np.array([-1, 1, 2, 0, -1, 5, -1, -1, -1, -1, -1, 11])
-    assert classify.measure_accuracy(Model(), X, y, n_classes=12) == 80
-
-
-def test_images_of_bytes_are_scaled_as_float_images_are(mnist):
-    (x, _), _ = mnist
-    x = x[:1001]
-
-    class Model:
-        def predict_on_batch(self, batch):
-            assert batch.dtype == np.float32 and len(batch) <= 500
-            return batch.reshape(len(batch), -1)[:, 300:311]
-
-    expected = images.scale_images(x).reshape(1001, -1)[:, 300:310]
-    for X in (x, images.scale_images(x)):
-        probabilities = classify.class_probabilities(Model(), X)
-        np.testing.assert_array_equal(probabilities, expected)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

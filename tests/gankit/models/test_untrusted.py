@@ -473,7 +473,7 @@ MODELS = [
         "has 2 class names and 10 classes",
     ),
     # no files
-    ("folder", lambda f: os.mkdir("bad.keras") or "bad.keras", "no such file"),
+    ("folder", lambda f: os.mkdir("bad.keras") or "bad.keras", "holds no c_model"),
     ("FIFO", lambda f: os.mkfifo("bad.keras") or "bad.keras", "no such file"),
     ("empty", lambda f: f.write("bad.keras", b""), "not a whole Keras model"),
     ("empty .h5", lambda f: f.write("bad.h5", b""), "not a whole Keras model"),

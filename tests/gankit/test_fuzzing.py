@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from keras import layers
 from PIL import Image
 
-import load_classifier
 from gankit import command
 from gankit.data import images, load
 from gankit.models import files
@@ -110,9 +109,7 @@ def archive(members):
 def try_classifier(path, content):
     path.write_bytes(content)
     try:
-        c_model = load_classifier.load_classifier(path)
-        class_names = files.read_class_names(path)
-        load_classifier.check_names(path, c_model, class_names)
+        files.load_named_classifier(path)
     except command.InputError as error:
         assert str(error).startswith(f"{path}: ")
 

@@ -1,0 +1,95 @@
+import os
+import shutil
+
+import keras
+import pytest
+
+import discriminators
+from gankit.command import InputError
+from gankit.models import files
+
+
+@pytest.fixture(scope="module")
+def c_model_path(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    _, c_model = discriminators.define_stacked_discriminators()
+    path = tmp_path_factory.mktemp("models") / "c_model_0600.keras"
+    c_model.save(path)
+    return path
+
+
+def test_the_newest_run_is_found(tmp_path, monkeypatch, c_model_path):
+    monkeypatch.chdir(tmp_path)
+    for age, (run, steps) in enumerate(
+        [("b-empty", []), ("c", [600, 10200, 9600]), ("d-older", [12000])]
+    ):
+        folder = tmp_path / "runs" / run
+        folder.mkdir(parents=True)
+        (folder / "settings.json").touch()
+        os.utime(folder / "settings.json", (10**9 - age, 10**9 - age))
+        for step in steps:
+            shutil.copy(c_model_path, folder / f"c_model_{step:04d}.keras")
+        (folder / ".c_model_99999.partial.keras").touch()
+        (folder / "c_model_best.keras").touch()
+    assert str(files.newest_model("classifier")) == "runs/c/c_model_10200.keras"
+
+
+def make_run(folder, *names, age=0):
+    folder.mkdir(parents=True)
+    (folder / "settings.json").touch()
+    os.utime(folder / "settings.json", (10**9 - age, 10**9 - age))
+    for name in names:
+        (folder / name).touch()
+
+
+def test_runs_of_a_comparison_are_found_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    compared = tmp_path / "runs" / "compare_labels" / "sgan-100-1"
+    make_run(compared, "c_model_12000.keras", "g_model_12000.keras", age=5)
+    newest = files.newest_model("classifier")
+    assert str(newest) == "runs/compare_labels/sgan-100-1/c_model_12000.keras"
+    make_run(tmp_path / "runs" / "older", "c_model_0600.h5", age=9)
+    assert files.newest_model("classifier") == newest
+    make_run(tmp_path / "runs" / "newer", "c_model_0600.h5")
+    assert str(files.newest_model("classifier")) == "runs/newer/c_model_0600.h5"
+    newest = files.newest_model("generator")
+    assert str(newest) == "runs/compare_labels/sgan-100-1/g_model_12000.keras"
+
+
+def test_what_is_shipped_comes_after_all_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mnist, tuned = tmp_path / "shipped" / "mnist", tmp_path / "shipped" / "tuned"
+    monkeypatch.setattr(files, "SHIPPED_RUN", mnist)
+    monkeypatch.setattr(files, "SHIPPED_TUNED", tuned)
+    for is_tuned in (False, True):
+        with pytest.raises(InputError, match="runs: holds no classifier, and none is"):
+            files.newest_model("classifier", tuned=is_tuned)
+    make_run(mnist, "c_model_12000.keras", "g_model_12000.keras")
+    for is_tuned in (False, True):
+        newest = files.newest_model("classifier", tuned=is_tuned)
+        assert newest == mnist / "c_model_12000.keras"
+    make_run(tuned, "c_model_18000.keras")
+    assert files.newest_model("classifier").parent == mnist
+    newest = files.newest_model("classifier", tuned=True)
+    assert newest == tuned / "c_model_18000.keras"
+    assert files.newest_model("generator", tuned=True).parent == mnist
+    make_run(tmp_path / "runs" / "a run", "c_model_0001.keras", age=10**8)
+    newest = files.newest_model("classifier", tuned=True)
+    assert str(newest) == "runs/a run/c_model_0001.keras"
+
+
+def test_a_model_is_named_by_file_folder_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "a run"
+    make_run(run, "c_model_0600.keras", "c_model_1200.keras", "g_model_0600.keras")
+
+    def found(given, kind="classifier"):
+        return str(files.find_model(given, kind).resolve().relative_to(run))
+
+    assert found("runs/a run") == found(run) == "c_model_1200.keras"
+    assert found(None) == found("runs/a run/") == "c_model_1200.keras"
+    assert found(run, "generator") == "g_model_0600.keras"
+    assert found(run / "c_model_0600.keras") == "c_model_0600.keras"
+    assert found(run / "gone.keras") == "gone.keras"
+    with pytest.raises(InputError, match="^runs: holds no g_model_<step>"):
+        files.find_model("runs", "generator")
