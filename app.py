@@ -1,6 +1,6 @@
 """A page in the browser to try a run's two networks.
 
-    python app.py                  # the newest run, or the classifier shipped here
+    python app.py                  # the newest run, or what is shipped here
     python app.py runs/FOLDER
 
 Draw a digit or drop an image, and see what the classifier says; move through the latent
@@ -17,14 +17,21 @@ from pathlib import Path
 
 import numpy as np
 
-from gankit.backend import Image, LazyModule, keras
+from gankit.backend import LazyModule, keras
 from gankit.command import InputError, OneLineParser, run_script
-from gankit.data.images import fit_image, read_image
-from gankit.models.classify import class_probabilities
-from gankit.models.files import newest_in, newest_model
+from gankit.data.images import IMAGE_SUFFIXES, fit_image, read_image
+from gankit.models.classify import class_probabilities, count_classes
+from gankit.models.digits import fit_digit, knows_digits
+from gankit.models.files import (
+    load_classifier,
+    load_generator,
+    matching_names,
+    newest_in,
+    newest_model,
+)
+from gankit.models.generate import generate
 from gankit.pictures import to_pixels
 from helpers import generate_latent_points
-from load_generator import generate, load_generator, load_named_classifier
 
 gr = LazyModule("gradio")
 middleware = LazyModule("starlette.middleware")
@@ -37,8 +44,6 @@ SHOWN = 280
 N_DIRECTIONS = 6
 # how far a slider goes; the coordinates of a latent point have a spread of 1
 FARTHEST = 4.0
-MNIST_SHAPE, MNIST_BOX = (28, 28, 1), 20
-LEAST_CONTRAST = 16
 # the browser itself then refuses whatever the page would fetch from elsewhere
 CONTENT_POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
@@ -90,56 +95,6 @@ clear();
 """
 
 
-def fit_digit(image):
-    """Return an image of a digit as MNIST has them: uint8 (28, 28, 1), light on dark.
-
-    image: uint8 (h, w, c), c being 1 or 3, dark on light or light on dark. As in MNIST,
-    the digit is scaled to fit a box of 20x20 pixels with its proportions kept, and its
-    centre of mass is put at the centre. Returns None where there is no digit.
-    """
-    h, w, _ = image.shape
-    # grey, in its own size
-    ink = fit_image(image, h, w, 1)[..., 0].astype(np.float32)
-    ink -= np.median(np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]]))
-    # what differs most from the background is the digit
-    if -ink.min() > ink.max():
-        ink = -ink
-    if ink.max() < LEAST_CONTRAST:
-        return None
-    ink = np.clip(ink / ink.max(), 0, 1)
-    rows, columns = (np.flatnonzero((ink > 0.2).any(axis=axis)) for axis in (1, 0))
-    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = MNIST_BOX / max(ink.shape)
-    new_h, new_w = (max(1, round(scale * size)) for size in ink.shape)
-    picture = Image.fromarray(np.uint8(255 * ink)).resize(
-        (new_w, new_h), Image.Resampling.BILINEAR
-    )
-    ink = np.asarray(picture)
-    mass = ink.sum(dtype=np.float64)
-    centre = [
-        (ink.sum(axis=1 - axis) @ np.arange(ink.shape[axis])) / max(mass, 1)
-        for axis in (0, 1)
-    ]
-    height, width, _ = MNIST_SHAPE
-    # the digit stays inside, however its mass lies
-    top = int(np.clip(round(height / 2 - centre[0]), 0, height - new_h))
-    left = int(np.clip(round(width / 2 - centre[1]), 0, width - new_w))
-    digit = np.zeros(MNIST_SHAPE, np.uint8)
-    digit[top : top + new_h, left : left + new_w, 0] = ink
-    return digit
-
-
-def prepare(image, shape):
-    """Return an image as a classifier takes it, uint8 of this shape, or None.
-
-    image: uint8 (h, w, c), c being 1 or 3. shape: (h, w, c); (28, 28, 1) is taken for
-    MNIST's digits. None stands for an image without a digit.
-    """
-    if tuple(shape) == MNIST_SHAPE:
-        return fit_digit(image)
-    return fit_image(image, *shape)
-
-
 def read_drawing(text):
     """Return what is on the canvas, uint8 (h, w, 1), None where nothing is.
 
@@ -157,13 +112,16 @@ def read_drawing(text):
         )
 
 
-def classify(c_model, class_names, image):
+def classify(c_model, class_names, image, *, digits):
     """Return {class: probability} for an image, uint8 (h, w, c) of any size, and it.
 
     'It' is the image as the classifier was given it, enlarged, uint8 (h, w) or
-    (h, w, 3). Both are None where there is no image or nothing on it.
+    (h, w, 3). digits: whether a digit is looked for in the image, which is then fitted
+    as MNIST's are. Both are None where there is no image or no digit in it.
     """
-    fitted = None if image is None else prepare(image, c_model.input_shape[1:])
+    if image is None:
+        return None, None
+    fitted = fit_digit(image) if digits else fit_image(image, *c_model.input_shape[1:])
     if fitted is None:
         return None, None
     (probabilities,) = class_probabilities(
@@ -207,17 +165,22 @@ def generate_picture(g_model, point, directions, amounts):
 def find_models(run):
     """Return the paths of a run's newest classifier and generator, None without one.
 
-    run: a folder, or None for the newest run, else the one that is shipped here.
-    Raises InputError where there is neither.
+    run: a folder, or None: then each is that of the newest run that has one, else what
+    is shipped here, the tuned classifier before the tutorial's. Raises InputError where
+    there is neither.
     """
-    if run is None:
-        run = newest_model("classifier").parent
-    found = tuple(newest_in(run, kind) for kind in ("classifier", "generator"))
-    if found == (None, None):
-        raise InputError(
-            f"{run}: holds no c_model and no g_model; name the folder of a run"
-        )
-    return found
+    if run is not None:
+        found = tuple(newest_in(run, kind) for kind in ("classifier", "generator"))
+        if found == (None, None):
+            raise InputError(
+                f"{run}: holds no c_model and no g_model; name the folder of a run"
+            )
+        return found
+    c_path = newest_model("classifier", tuned=True)
+    try:
+        return c_path, newest_model("generator")
+    except InputError:  # none is shipped
+        return c_path, None
 
 
 class Page:
@@ -226,19 +189,26 @@ class Page:
     def __init__(self, c_path, g_path):
         self.c_model = self.g_model = None
         if c_path is not None:
-            self.c_model, self.class_names = load_named_classifier(c_path)
+            self.c_model = load_classifier(c_path)
+            names = matching_names(c_path, self.c_model)
+            self.digits = knows_digits(c_path, self.c_model, names)
+            numbers = map(str, range(count_classes(self.c_model)))
+            self.class_names = names or [*numbers]
         if g_path is not None:
             self.g_model = load_generator(g_path)
             self.directions = find_directions(self.g_model, N_DIRECTIONS)
 
+    def _classify(self, image):
+        return classify(self.c_model, self.class_names, image, digits=self.digits)
+
     def answer_drawing(self, drawing):
-        return classify(self.c_model, self.class_names, read_drawing(drawing))
+        return self._classify(read_drawing(drawing))
 
     def answer_file(self, path):
         if path is None:
             return None, None
         try:
-            return classify(self.c_model, self.class_names, read_image(path))
+            return self._classify(read_image(path))
         except InputError as error:
             # without the name of the temporary file
             raise gr.Error(str(error).removeprefix(f"{path}: ")) from error
@@ -276,9 +246,7 @@ class Page:
                         elem_id="drawing",
                     )
                 with gr.Tab("Drop an image"):
-                    file = gr.File(
-                        label="PNG or JPEG", file_types=[".png", ".jpg", ".jpeg"]
-                    )
+                    file = gr.File(label="PNG or JPEG", file_types=[*IMAGE_SUFFIXES])
             with gr.Column():
                 label = gr.Label(
                     label="Probabilities", num_top_classes=10, elem_id="answer"
@@ -361,7 +329,7 @@ def serve(page, port, *, wait=True):
             share=False,
             quiet=True,
             prevent_thread_lock=True,
-            # fonts that the machine has; the default theme's come from elsewhere
+            # fonts that the machine has: none is fetched
             theme=gr.themes.Default(
                 font=["system-ui", "sans-serif"], font_mono=["monospace"]
             ),
@@ -395,6 +363,22 @@ def check_gradio():
         raise InputError("gradio: not installed; pip install -r requirements/app.txt")
 
 
+def settle_environment(folder):
+    """Set what Gradio reads from the environment when it is imported.
+
+    The user's own settings could show files of this machine, or have it look for this
+    page behind a proxy. folder: of the temporary files.
+    """
+    for name in [*os.environ]:
+        if name.startswith("GRADIO_") or name.lower().endswith("_proxy"):
+            del os.environ[name]
+    os.environ.update(
+        GRADIO_ANALYTICS_ENABLED="False",
+        GRADIO_TEMP_DIR=str(folder),
+        HF_HUB_OFFLINE="1",
+    )
+
+
 def run(args):
     if not 1024 <= args.port <= 65535:
         raise InputError(f"--port {args.port}: must be from 1024 to 65535")
@@ -404,12 +388,7 @@ def run(args):
     for kind, path in (("Classifier", c_path), ("Generator", g_path)):
         print(f"{kind}: {path or 'none here; name the folder of a run that has one'}")
     with tempfile.TemporaryDirectory() as folder:
-        # read when Gradio is imported, which is now
-        os.environ.update(
-            GRADIO_ANALYTICS_ENABLED="False",
-            GRADIO_TEMP_DIR=folder,
-            HF_HUB_OFFLINE="1",
-        )
+        settle_environment(folder)
         serve(page, args.port)
 
 

@@ -122,14 +122,3 @@ def _grey(image):
 
 def _border(image):
     return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-
-
-def prepare(image, shape):
-    """Return an image as a classifier takes it, uint8 of this shape, or None.
-
-    image: uint8 (h, w, c), c being 1 or 3. shape: (h, w, c); (28, 28, 1) is taken for
-    MNIST's digits. None stands for an image without a digit.
-    """
-    if tuple(shape) == MNIST_SHAPE:
-        return fit_digit(image)
-    return fit_image(image, *shape)
