@@ -17,37 +17,29 @@ import argparse
 import csv
 import json
 import re
-import subprocess
 import sys
-from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
 
 from gankit.backend import figure
-from gankit.command import InputError, Interrupted, OneLineParser, RunError, run_script
+from gankit.command import InputError, OneLineParser, run_script
 from gankit.data.labels import check_labels, warn_of_labels
 from gankit.data.load import load_arrays
-from gankit.folders import locked, remove_partials, writable_folder, write_atomically
+from gankit.folders import write_atomically
 from gankit.training.budget import check_budget
-from gankit.training.devices import PRECISIONS, count_cores
-from gankit.training.grid import (
-    ROOT,
-    SCRIPTS,
-    WITHOUT,
-    Scripts,
-    Status,
-    attempt,
-    define_task,
-    engine,
-    result_of,
-    run_name,
-    runs_of,
-)
+from gankit.training.devices import PRECISIONS, count_cores, processor_name
+from gankit.training.grid import Grid, GridRun
 from gankit.training.records import write_rows
 from gankit.training.settings import add_data_options, check_positive
 from sgan_tuned import INGREDIENTS
 
+SCRIPTS = {
+    "standalone": "standalone_classifier.py",
+    "sgan": "sgan_mnist.py",
+    "tuned": "sgan_tuned.py",
+}
+WITHOUT = "tuned-without-"
 MAX_DRAWS = 10_000
 COLUMNS = (
     "method",
@@ -67,8 +59,9 @@ PUBLISHED = {
     "Odena 2016, SGAN": {25: 19.8, 50: 11.7, 100: 7.2, 1000: 3.6},
     "Salimans et al. 2016": {20: 16.77, 50: 2.21, 100: 0.93, 200: 0.90},
 }
-# what all the runs of a folder share
+# options that all the runs of a folder share, and those of them that a script lacks
 SHARED = ("data", "image_size", "budget", "epochs", "precision", "max_steps")
+LACKING = {"standalone": ("budget", "epochs"), "sgan": ("budget",)}
 
 
 def parse_arguments(argv):
@@ -161,21 +154,65 @@ def check_arguments(args):
     return seeds
 
 
+def run_name(method, n_labels, seed):
+    return f"{method}-{n_labels}-{seed}"
+
+
+def define_run(method, n_labels, seed, shared, threads):
+    """Return the GridRun of a method, a number of labels and a draw of them."""
+    left_out = []
+    if method.startswith(WITHOUT):
+        left_out = ["--without", method.removeprefix(WITHOUT)]
+    options = ["--labels", n_labels, "--seed", seed, *left_out, "--threads", threads]
+    for name, value in shared.items():
+        if value is not None and name not in LACKING.get(method, ()):
+            options += [f"--{name.replace('_', '-')}", value]
+    steps = shared["max_steps"]
+    resume = [] if steps is None else ["--max-steps", steps]
+    return GridRun(
+        name=run_name(method, n_labels, seed),
+        script=SCRIPTS["tuned" if left_out else method],
+        options=tuple(options),
+        # a stand-alone run is too short to go on with
+        resume=None if method == "standalone" else tuple(resume),
+        read="compare_labels:read_results",
+        facts={"method": method, "labels": n_labels, "seed": seed},
+    )
+
+
+def read_results(folder):
+    """Return what a finished run's row says of its last step and of the machine."""
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    with open(folder / "accuracy.csv", newline="", encoding="utf-8") as file:
+        last = list(csv.DictReader(file))[-1]
+    return {
+        "test_error": f"{100 - float(last['test_accuracy']):.3f}",
+        "train_accuracy": last["train_accuracy"],
+        "step": last["step"],
+        "seconds": last["seconds"],
+        "threads": settings["options"]["threads"],
+        "processor": processor_name(),
+    }
+
+
 def read_rows(path):
-    """Return the rows of runs.csv, dicts; [] where there is none yet."""
+    """Return the rows of runs.csv by their runs' names; {} where there is none yet."""
     if not path.exists():
-        return []
+        return {}
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        summarise(rows), runs_of(rows)
         if rows and tuple(rows[0]) != COLUMNS:
             raise ValueError("other columns")
+        summarise(rows)
+        return {
+            run_name(row["method"], int(row["labels"]), int(row["seed"])): row
+            for row in rows
+        }
     except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
         raise InputError(
             f"{path}: not a table of this script ({error}); name another --out"
         ) from error
-    return rows
 
 
 def save_rows(path, rows):
@@ -255,32 +292,6 @@ def save_results(out, rows, published):
     return summary
 
 
-def check_shared(out, shared):
-    """Raise InputError where `out` holds runs with other settings, or other files."""
-    path = out / "shared.json"
-    if not path.exists():
-        # but for what a kill leaves of that file
-        if any(not other.match(".shared.partial*") for other in out.iterdir()):
-            raise InputError(f"{out}: holds other files; name a new folder, --out")
-        return
-    try:
-        # the folder may be older than this option
-        before = {"image_size": None, **json.loads(path.read_text())}
-        differing = [name for name in SHARED if before[name] != shared[name]]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{path}: can't be read; name a new folder, --out") from error
-    for name in differing:
-        raise InputError(
-            f"{out}: its runs have {name} {before[name]}, not {shared[name]}; name a "
-            "new folder, --out"
-        )
-
-
-def save_shared(out, shared):
-    with write_atomically(out / "shared.json") as temporary:
-        temporary.write_text(json.dumps(shared, indent=1) + "\n")
-
-
 def run(args):
     seeds = check_arguments(args)
     if args.data is not None:
@@ -289,52 +300,27 @@ def run(args):
     threads = args.threads
     if threads is None:
         threads = 1 if args.cluster else max(1, count_cores() // (args.jobs or 1))
-    grid = [(m, n, s) for n in args.labels for m in args.methods for s in seeds]
-    grid = list(dict.fromkeys(grid))
-    out = writable_folder(args.out).resolve()
+    choices = [(m, n, s) for n in args.labels for m in args.methods for s in seeds]
+    runs = [define_run(*one, shared, threads) for one in dict.fromkeys(choices)]
     # those are of MNIST
     published = PUBLISHED if args.data is None else {}
-    failures = []
-    with locked(out):
-        check_shared(out, shared)
-        remove_partials(out)
-        rows = read_rows(out / "runs.csv")
-        done = runs_of(rows)
-        missing = [one for one in grid if one not in done]
-        print(f"{len(grid) - len(missing)} of {len(grid)} runs are there already")
-        scripts = Scripts()
-        task, start = attempt, scripts.start
-        if args.cluster:
-            task, start = define_task(str(ROOT)), subprocess.Popen
-        with (
-            engine(args, scripts) as (executor, jobs),
-            Status(out, grid, rows, jobs),
-        ):
-            save_shared(out, shared)
-            calls = {
-                executor.submit(task, start, out, *one, shared, threads): one
-                for one in missing
-            }
-            for call in as_completed(calls):
-                row = result_of(call, run_name(*calls[call]))
-                if isinstance(row, str):
-                    if scripts.signum is None:
-                        failures.append(row)
-                        print(f"\r{row}", file=sys.stderr, flush=True)
-                    continue
-                rows.append(row)
-                save_results(out, rows, published)
-                name = run_name(row["method"], row["labels"], row["seed"])
-                error, seconds = float(row["test_error"]), float(row["seconds"])
-                line = f"{name}: test error {error:.2f} %, {seconds:.0f} s"
-                print(f"\r{line:<99}", flush=True)
+    with Grid(args.out, shared) as grid:
+        rows = read_rows(grid.out / "runs.csv")
+
+        def save():
+            return save_results(grid.out, list(rows.values()), published)
+
+        def record(row):
+            save()
+            error, seconds = float(row["test_error"]), float(row["seconds"])
+            return f"test error {error:.2f} %, {seconds:.0f} s"
+
+        grid.make(
+            runs, rows, record, kind="method", jobs=args.jobs, cluster=args.cluster
+        )
         if rows:
-            print(describe(save_results(out, rows, published), published))
-    if scripts.signum is not None:
-        raise Interrupted(scripts.signum, "interrupted; start again to go on")
-    print(f"The results are in {out}")
-    if failures:
-        raise RunError(f"{len(failures)} runs failed; start again to go on with them")
+            print(describe(save(), published))
+    grid.tell_end()
 
 
 def main(argv=None):

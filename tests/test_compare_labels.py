@@ -1,5 +1,4 @@
 import argparse
-import csv
 import json
 import shutil
 import signal
@@ -7,29 +6,17 @@ import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 
-import keras
 import numpy as np
 import psutil
 import pytest
 
 import compare_labels
-import discriminators
-import standalone_classifier
-from gankit import command
-from gankit.data import labels, load
 from gankit.folders import locked
-from gankit.training import grid
+from parts import default_signals, read_csv
 
 ROOT = Path(compare_labels.__file__).resolve().parent
-
-
-def read_csv(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 # ---------------------------------------------------------------- figures
@@ -78,31 +65,6 @@ def test_seeds():
         compare_labels.seeds_of("0-2147483647")
 
 
-def test_the_time_left():
-    grid = [("sgan", 20, seed) for seed in range(1, 5)]
-    rows = [
-        {"method": "sgan", "labels": "20", "seed": seed, "seconds": "100.0"}
-        for seed in ("1", "2")
-    ]
-    running = {("sgan", 20, 3): 0.25}
-    assert grid.seconds_left(grid, rows, running, 1) == 175
-    assert grid.seconds_left(grid, rows, running, 2) == 87.5
-    assert grid.seconds_left(grid, [], running, 1) is None
-
-
-def test_one_gpu_a_run(monkeypatch, tmp_path):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    monkeypatch.setattr(compare_labels.tempfile, "gettempdir", lambda: str(tmp_path))
-    with grid.one_gpu() as (first, _), grid.one_gpu() as (other, _):
-        assert first["CUDA_VISIBLE_DEVICES"] == "4"
-        assert other["CUDA_VISIBLE_DEVICES"] == "6"
-    with grid.one_gpu() as (third, lock):
-        assert third["CUDA_VISIBLE_DEVICES"] == "4" and lock is not None
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    with grid.one_gpu() as (none, lock):
-        assert none["CUDA_VISIBLE_DEVICES"] == "-1" and lock is None
-
-
 # ---------------------------------------------------------------- runs
 
 
@@ -121,7 +83,7 @@ def comparison(small_data, tmp_path_factory):
 
 def test_each_run_has_a_row(comparison):
     rows = read_csv(comparison / "runs.csv")
-    assert {row["method"] for row in rows} == set(grid.SCRIPTS)
+    assert {row["method"] for row in rows} == set(compare_labels.SCRIPTS)
     assert len(rows) == 3
     for row in rows:
         assert row["labels"] == "20" and row["seed"] == "1" and row["step"] == "2"
@@ -192,99 +154,38 @@ def test_bad_options(options, message, tmp_path, capfd):
     assert not out.exists() or not list(out.iterdir())
 
 
-def test_a_folder_with_other_files_is_refused(tmp_path, capsys):
-    for name in ("thesis.txt", ".thesis.partial.txt"):
-        (tmp_path / name).write_text("kept")
-    assert compare_labels.main(["--out", str(tmp_path)]) == 2
-    assert "holds other files" in capsys.readouterr().err
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_a_failed_run_is_named_and_the_others_go_on(
-    small_data, tmp_path, capsys, monkeypatch
-):
-    out = tmp_path / "out"
-    options = options_of(small_data, out, "--methods", "standalone", "--draws", 2)
-    blocked = out / "standalone-20-1"
-    run_training = grid.run_training
-
-    def fail_once(start, folder, *arguments):
-        if folder == blocked.resolve():
-            raise command.RunError("the machine is on fire")
-        return run_training(start, folder, *arguments)
-
-    monkeypatch.setattr(grid, "run_training", fail_once)
-    assert compare_labels.main(options) == 1
-    error = capsys.readouterr().err
-    assert "standalone-20-1: the machine is on fire" in error
-    assert "1 runs failed" in error
-    assert [row["seed"] for row in read_csv(out / "runs.csv")] == ["2"]
-
-
-def test_a_run_is_started_with_the_options_of_the_comparison(tmp_path):
+def test_a_run_is_started_with_the_options_of_the_comparison():
     shared = dict.fromkeys(compare_labels.SHARED) | {"budget": 2.5}
     shared["image_size"] = 12
-    commands = []
 
-    def start(command, **options):
-        commands.append(command[1:])
-        raise command.RunError("enough")
+    def command_of(method):
+        run = compare_labels.define_run(method, 50, 3, shared, 2)
+        assert run.name == f"{method}-50-3"
+        assert run.facts == {"method": method, "labels": 50, "seed": 3}
+        return " ".join(map(str, [run.script, *run.options])), run.resume
 
-    for method in ("tuned-without-lines+balance", "standalone"):
-        text = grid.attempt(start, tmp_path, method, 50, 3, shared, 2)
-        assert text == f"{method}-50-3: enough"
-    tuned, standalone = map(" ".join, commands)
-    assert "sgan_tuned.py --labels 50 --seed 3 --out" in tuned
-    assert "--without lines+balance --threads 2 --image-size 12 --budget 2.5" in tuned
-    assert "standalone_classifier.py --labels 50 --seed 3" in standalone
-    assert "--threads 2 --image-size 12 --verbose" in standalone
-
-
-class LosingExecutor(ThreadPoolExecutor):
-    """As a cluster's: the first call is lost with its workers."""
-
-    def __init__(self, lose):
-        super().__init__(1)
-        self._lose = lose
-
-    def submit(self, *arguments):
-        if self._lose is None:
-            return super().submit(*arguments)
-        call, lose = Future(), self._lose
-        self._lose = None
-        lose(call)
-        return call
-
-
-def test_a_lost_worker_is_named_and_the_others_go_on(
-    small_data, tmp_path, capsys, monkeypatch
-):
-    out = tmp_path / "out"
-    options = options_of(small_data, out, "--methods", "standalone", "--draws", 2)
-
-    def lose(call):
-        call.set_exception(Exception("four workers\ndied over it"))
-
-    losing = nullcontext((LosingExecutor(lose), 1))
-    monkeypatch.setattr(grid, "engine", lambda *arguments: losing)
-    assert compare_labels.main(options) == 1
-    error = capsys.readouterr().err
-    assert "standalone-20-1: four workers died over it" in error
-    assert "1 runs failed" in error
-    assert [row["seed"] for row in read_csv(out / "runs.csv")] == ["2"]
-
-
-def test_a_lost_scheduler_is_told(small_data, tmp_path, capsys, monkeypatch):
-    def lose(call):
-        call.cancel()
-        call.set_running_or_notify_cancel()
-
-    losing = nullcontext((LosingExecutor(lose), 1))
-    monkeypatch.setattr(grid, "engine", lambda *arguments: losing)
-    options = options_of(small_data, tmp_path / "out", "--methods", "standalone")
-    assert compare_labels.main([*options, "--draws", "1"]) == 1
-    error = capsys.readouterr().err
-    assert error == "compare_labels.py: the scheduler was lost; start again to go on\n"
+    tuned, resume = command_of("tuned-without-lines+balance")
+    assert tuned == (
+        "sgan_tuned.py --labels 50 --seed 3 --without lines+balance --threads 2 "
+        "--image-size 12 --budget 2.5"
+    )
+    assert resume == ()
+    shared |= {"max_steps": 4, "epochs": 6, "budget": None}
+    sgan, resume = command_of("sgan")
+    assert sgan == (
+        "sgan_mnist.py --labels 50 --seed 3 --threads 2 --image-size 12 --epochs 6 "
+        "--max-steps 4"
+    )
+    assert resume == ("--max-steps", 4)
+    standalone, resume = command_of("standalone")
+    assert standalone == (
+        "standalone_classifier.py --labels 50 --seed 3 --threads 2 --image-size 12 "
+        "--max-steps 4"
+    )
+    assert resume is None
+    shared["budget"], shared["epochs"] = 5.0, None
+    assert "--budget 5.0" in command_of("tuned")[0]
+    assert not any("--budget" in command_of(name)[0] for name in ("sgan", "standalone"))
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -293,7 +194,12 @@ def test_a_signal_makes_the_runs_save_and_end(signum, small_data, tmp_path):
     options = options_of(small_data, out, "--methods", "tuned", "--draws", 3)
     options[options.index("--max-steps") + 1] = "40"
     command = [sys.executable, str(ROOT / "compare_labels.py"), *options]
-    run = subprocess.Popen([*command, "--jobs", "2"], stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [*command, "--jobs", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=default_signals,
+    )
     runs = [out / f"tuned-20-{seed}" for seed in (1, 2)]
     deadline = time.monotonic() + 120
     while not all((folder / "history.csv").exists() for folder in runs):
@@ -356,44 +262,6 @@ def test_a_cluster_whose_worker_is_killed(small_data, tmp_path):
     rows = read_csv(out / "runs.csv")
     assert sorted(row["seed"] for row in rows) == ["1", "2", "3"]
     assert {row["step"] for row in rows} == {"12"}
-
-
-# ---------------------------------------------------------------- the classifier alone
-
-
-def test_the_standalone_classifier_sees_the_labelled_images_alone(small_data):
-    X, y = load.load_arrays(small_data).train
-    labelled = labels.select_supervised_indices(y, 20, rng=np.random.default_rng(0))
-    ends = []
-    for others in (0, 255):
-        images = np.full_like(X, others)
-        images[labelled] = X[labelled]
-        keras.utils.set_random_seed(1)
-        _, c_model = discriminators.define_stacked_discriminators()
-        before = c_model.get_weights()
-        accuracy = standalone_classifier.train(
-            c_model, [images, y], labelled, 20, np.random.default_rng(2)
-        )
-        assert 0 <= accuracy <= 100
-        ends.append(c_model.get_weights())
-    for b, one, two in zip(before, *ends, strict=True):
-        assert not np.array_equal(b, one)
-        np.testing.assert_array_equal(one, two)
-
-
-def test_the_standalone_classifier_learns_the_labelled_images(
-    start, small_data, tmp_path
-):
-    done = start(
-        *("standalone_classifier.py", "--data", small_data, "--seed", 4),
-        *("--steps", 150, "--labels", 20, "--out", "run", "--threads", 1),
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    (row,) = read_csv(tmp_path / "run" / "accuracy.csv")
-    assert float(row["labelled_error"]) == 0 and float(row["test_accuracy"]) > 40
-    assert f"Test Accuracy: {row['test_accuracy']}%" in done.stdout
-    assert (tmp_path / "run" / "c_model_0150.keras").exists()
 
 
 def test_a_killed_comparison_goes_on_with_other_threads(small_data, tmp_path):

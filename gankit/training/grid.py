@@ -1,109 +1,236 @@
-"""Many runs side by side, on this machine or on a cluster."""
+"""Many runs of scripts side by side, on this machine or on a cluster.
+
+A grid is a folder with a folder for each of its runs. What is finished there stays,
+what was stopped goes on. The scripts are any that have --out, --verbose and, where
+they can go on, --resume.
+"""
 
 import contextlib
-import csv
+import dataclasses
 import datetime
 import json
 import logging
 import os
+import pkgutil
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import takewhile
 from pathlib import Path
 
-import numpy as np
-
-from gankit.command import InputError, Interrupted, RunError, noted_signals
-from gankit.folders import held, write_atomically
-from gankit.training.devices import processor_name
+from gankit.command import (
+    InputError,
+    Interrupted,
+    RunError,
+    noted_signals,
+    printable,
+)
+from gankit.folders import (
+    held,
+    locked,
+    remove_partials,
+    writable_folder,
+    write_atomically,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = {
-    "standalone": "standalone_classifier.py",
-    "sgan": "sgan_mnist.py",
-    "tuned": "sgan_tuned.py",
-}
-WITHOUT = "tuned-without-"
 
 
-def script_of(method):
-    """Return the script of a method and the options that make it this method."""
-    if method.startswith(WITHOUT):
-        return SCRIPTS["tuned"], ["--without", method.removeprefix(WITHOUT)]
-    return SCRIPTS[method], []
+@dataclasses.dataclass(frozen=True)
+class GridRun:
+    """One run of a grid: a script, started once and gone on with where it stopped.
 
-
-def run_name(method, n_labels, seed):
-    return f"{method}-{n_labels}-{seed}"
-
-
-def make_one_run(start, out, method, n_labels, seed, shared, threads):
-    """Make one run, or go on with it; return its row for runs.csv, a dict.
-
-    start: what starts a script, as subprocess.Popen does. out: the folder of the
-    comparison. Runs in a thread of this process, or in a worker of a cluster, maybe on
-    another machine with the same file system.
+    name: the run's and its folder's, one a grid.
+    script: the script's path from the repository's top.
+    options: what a new run is started with, beside --out and --verbose.
+    resume: what a run is gone on with, beside --resume and --verbose; None where the
+    script can only begin anew.
+    read: "module:function", of a module beside the script or at the top. The function
+    is called with a finished run's folder, on the machine that made the run, and
+    returns its results: a dict for JSON, with "seconds" among them.
+    facts: what the run's row has before these results, a dict for JSON.
     """
-    folder = Path(out) / run_name(method, n_labels, seed)
+
+    name: str
+    script: str
+    options: tuple
+    resume: tuple | None
+    read: str
+    facts: dict
+
+
+class Grid:
+    """The folder of a grid, locked in a with statement.
+
+    Raises InputError where it can't be written, is at work, holds other files, or runs
+    that share other settings: shared, a dict for JSON; None stands for an option's
+    default, and for one that is younger than the folder.
+    """
+
+    def __init__(self, out, shared):
+        self.out = writable_folder(out).resolve()
+        self._shared = shared
+        self._failures, self._signum = [], None
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locked(self.out))
+            check_shared(self.out, self._shared)
+            remove_partials(self.out)
+            self._lock = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception):
+        self._lock.close()
+
+    def make(self, runs, rows, record, *, kind, jobs=None, cluster=None):
+        """Make the runs that have no row yet, side by side.
+
+        runs: list of GridRun. rows: {name: row} of those that are finished, to which
+        new ones are added. record(row): called here after each new row, to save what
+        is to be saved; returns a text about the row, which is printed. kind: the fact
+        of which runs take about equally long, for an estimate of the time left.
+        jobs: how many runs at a time (default: 1). cluster: the address of a Dask
+        scheduler, whose workers make the runs instead.
+
+        A run that fails is told on stderr, and the others go on. Ctrl-C and SIGTERM
+        make the runs on this machine save and end. Raises InputError where no cluster
+        answers, RunError where it is lost.
+        """
+        missing = [run for run in runs if run.name not in rows]
+        print(f"{len(runs) - len(missing)} of {len(runs)} runs are there already")
+        scripts = Scripts()
+        task, start = attempt, scripts.start
+        if cluster is not None:
+            task, start = define_task(str(ROOT)), subprocess.Popen
+        with (
+            engine(jobs, cluster, scripts) as (executor, n_jobs),
+            Status(self.out, runs, rows, kind, n_jobs) as status,
+        ):
+            save_shared(self.out, self._shared)
+            calls = {
+                executor.submit(
+                    task, start, str(self.out), dataclasses.asdict(run)
+                ): run.name
+                for run in missing
+            }
+            for call in as_completed(calls):
+                name = calls[call]
+                row = result_of(call, name)
+                if not isinstance(row, str):
+                    rows[name] = row
+                    status.print(f"{name}: {record(row)}")
+                elif scripts.signum is None:
+                    self._failures.append(name)
+                    status.print(printable(row), file=sys.stderr)
+        self._signum = scripts.signum
+
+    def tell_end(self):
+        """Print where the results are; Interrupted or RunError where some are not."""
+        if self._signum is not None:
+            raise Interrupted(self._signum, "interrupted; start again to go on")
+        print(f"The results are in {self.out}")
+        if self._failures:
+            raise RunError(
+                f"{len(self._failures)} runs failed; start again to go on with them"
+            )
+
+
+def check_shared(out, shared):
+    """Raise InputError where `out` holds runs with other settings, or other files."""
+    path = out / "shared.json"
+    if not path.exists():
+        # but for what a kill leaves of that file
+        if any(not other.match(".shared.partial*") for other in out.iterdir()):
+            raise InputError(f"{out}: holds other files; name a new folder, --out")
+        return
+    try:
+        before = {**json.loads(path.read_text(encoding="utf-8"))}
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: can't be read; name a new folder, --out") from error
+    for name, value in shared.items():
+        if before.get(name) != value:
+            raise InputError(
+                f"{out}: its runs have {name} {before.get(name)}, not {value}; name a "
+                "new folder, --out"
+            )
+
+
+def save_shared(out, shared):
+    with write_atomically(out / "shared.json") as temporary:
+        temporary.write_text(json.dumps(shared, indent=1) + "\n", encoding="utf-8")
+
+
+def attempt(start, out, description):
+    """Return make_one_run's row, or what went wrong as text: the others go on.
+
+    description: the fields of a GridRun, a dict.
+    """
+    run = GridRun(**description)
+    try:
+        return make_one_run(start, Path(out), run)
+    except (RunError, Interrupted, OSError, ValueError, LookupError) as error:
+        return f"{run.name}: {error}"
+
+
+def make_one_run(start, out, run):
+    """Make one run, or go on with it; return its row, a dict.
+
+    start: what starts a script, as subprocess.Popen does. out: the grid's folder.
+    Runs in a thread of this process, or in a worker of a cluster, maybe on another
+    machine with the same file system.
+    """
+    folder = out / run.name
     result = folder / "result.json"
     with held(lock_of(folder)) as handle:
         if result.exists():
-            return json.loads(result.read_text())
-        if not is_finished(folder, method):
-            run_training(start, folder, method, n_labels, seed, shared, threads, handle)
-        settings = json.loads((folder / "settings.json").read_text())
-        with open(folder / "accuracy.csv", newline="") as file:
-            last = list(csv.DictReader(file))[-1]
-        row = {
-            "method": method,
-            "labels": n_labels,
-            "seed": seed,
-            "test_error": f"{100 - float(last['test_accuracy']):.3f}",
-            "train_accuracy": last["train_accuracy"],
-            "step": last["step"],
-            "seconds": last["seconds"],
-            "threads": settings["options"]["threads"],
-            "processor": processor_name(),
-        }
+            return json.loads(result.read_text(encoding="utf-8"))
+        if not is_finished(folder):
+            run_training(start, folder, run, handle)
+        row = {**run.facts, **reader_of(run)(folder)}
         with write_atomically(result) as temporary:
-            temporary.write_text(json.dumps(row) + "\n")
+            temporary.write_text(json.dumps(row) + "\n", encoding="utf-8")
     return row
 
 
-def is_finished(folder, method):
-    """Whether a run's script had come to its end; it writes this file last."""
-    last = "accuracy.csv" if method == "standalone" else "animation.gif"
-    return (folder / last).exists()
+def is_finished(folder):
+    """Whether a run's script had come to its end: what it writes last is there."""
+    if any((folder / name).exists() for name in ("finished", "animation.gif")):
+        return True
+    # the stand-alone classifier's, which has no history
+    return (folder / "accuracy.csv").exists() and not (folder / "history.csv").exists()
 
 
-def run_training(start, folder, method, n_labels, seed, shared, threads, locked_file):
+def reader_of(run):
+    """Return the function that run.read names."""
+    beside = str((ROOT / run.script).parent)
+    if beside not in sys.path:
+        sys.path.insert(0, beside)
+    return pkgutil.resolve_name(run.read)
+
+
+def run_training(start, folder, run, locked_file):
     """Start a run's script, or let it go on, and wait for its end."""
-    script, more = script_of(method)
-    left_out = {"standalone": ("epochs", "budget"), "sgan": ("budget",)}.get(method, ())
-    if method != "standalone" and (folder / "settings.json").exists():
-        command = ["--resume", folder]
-        if shared["max_steps"] is not None:
-            command += ["--max-steps", shared["max_steps"]]
+    if run.resume is not None and (folder / "settings.json").exists():
+        options = ["--resume", folder, *run.resume]
     else:
         # what a run left that had not come to its first checkpoint
         shutil.rmtree(folder, ignore_errors=True)
-        command = ["--labels", n_labels, "--seed", seed, "--out", folder, *more]
-        command += ["--threads", threads]
-        for name, value in shared.items():
-            if value is not None and name not in left_out:
-                command += [f"--{name.replace('_', '-')}", value]
-    command = [sys.executable, ROOT / script, *command, "--verbose", 0]
+        options = [*run.options, "--out", folder]
+    command = [sys.executable, ROOT / run.script, *options, "--verbose", 0]
     with one_gpu() as (environment, gpu):
         process = start(
             list(map(str, command)),
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             # with these it holds the locks as long as it lives, even if this process
             # is killed
             pass_fds=[handle for handle in (locked_file, gpu) if handle is not None],
@@ -113,7 +240,7 @@ def run_training(start, folder, method, n_labels, seed, shared, threads, locked_
         reason = (error.strip().splitlines() or ["no reason given"])[-1]
         if process.returncode < 0:
             reason = f"ended by {signal.Signals(-process.returncode).name}"
-        raise RunError(f"{script}: {reason}")
+        raise RunError(f"{run.script}: {reason}")
 
 
 def lock_of(folder):
@@ -131,12 +258,14 @@ def one_gpu():
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         named = ",".join(map(str, range(count_gpus())))
-    gpus = [gpu for gpu in named.split(",") if gpu not in ("", "-1")]
+    names = map(str.strip, named.split(","))
+    # CUDA sees none from the first on that is not there
+    gpus = list(takewhile(lambda gpu: gpu not in ("", "-1"), names))
     with contextlib.ExitStack() as stack:
         for gpu in gpus if len(gpus) > 1 else ():
-            # a file of this user's, since others may not open it
-            user = os.getuid() if hasattr(os, "getuid") else 0
-            name = f"compare_labels-{user}-gpu-{gpu}.lock"
+            # a file of this user's, since others may not open it; the name of a part of
+            # a GPU has slashes
+            name = f"gankit-{os.getuid()}-gpu-{gpu.replace('/', '_')}.lock"
             path = Path(tempfile.gettempdir(), name)
             try:
                 handle = stack.enter_context(held(path, wait=False))
@@ -180,14 +309,14 @@ class Scripts:
 
 
 @contextlib.contextmanager
-def engine(args, scripts):
+def engine(jobs, cluster, scripts):
     """Yield a concurrent.futures executor and how many calls it makes side by side.
 
     Its calls are made by threads here, each of which waits for a script of its own, or
     by the workers of a Dask cluster. scripts: those here, made to end by an exception.
     """
-    if args.cluster is None:
-        jobs = args.jobs or 1
+    if cluster is None:
+        jobs = jobs or 1
         with ThreadPoolExecutor(jobs) as executor, noted_signals(scripts.stop):
             try:
                 yield executor, jobs
@@ -205,100 +334,16 @@ def engine(args, scripts):
     # it logs the traceback of a lost connection, which is told in a line here
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
-        client = Client(args.cluster, timeout=10)
+        client = Client(cluster, timeout=10)
         client.wait_for_workers(1, timeout=30)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"--cluster {args.cluster}: no scheduler with workers answers; start "
+            f"--cluster {cluster}: no scheduler with workers answers; start "
             "`dask scheduler`, and `dask worker ADDRESS --nthreads 1` where runs are "
             "to be made"
         ) from error
     with client:
         yield client.get_executor(pure=False), sum(client.ncores().values())
-
-
-class Status(threading.Thread):
-    """Keeps a line on a terminal up to date: what runs, what is done, time left."""
-
-    def __init__(self, out, grid, rows, jobs):
-        super().__init__(daemon=True)
-        self._out, self._grid, self._rows, self._jobs = out, grid, rows, jobs
-        self._ended = threading.Event()
-
-    def __enter__(self):
-        if sys.stdout.isatty():
-            self.start()
-        return self
-
-    def __exit__(self, *exception):
-        self._ended.set()
-        if self.is_alive():
-            self.join()
-            print(f"\r{'':<99}\r", end="", flush=True)
-
-    def run(self):
-        while not self._ended.wait(2):
-            print(f"\r{self.line()[:99]:<99}", end="", flush=True)
-
-    def line(self):
-        """Return the line: runs at work with their progress, done, and time left."""
-        done = runs_of(self._rows)
-        running = {}
-        for run in self._grid:
-            fraction = progress_of(self._out / run_name(*run))
-            if run not in done and fraction is not None:
-                running[run] = fraction
-        parts = [f"{run_name(*run)} {100 * f:.0f} %" for run, f in running.items()]
-        left = seconds_left(self._grid, self._rows, running, self._jobs)
-        text = f"{sum(run in done for run in self._grid)} of {len(self._grid)} done"
-        if left is not None:
-            text += f", {datetime.timedelta(seconds=round(left))} left"
-        return f"{text}; runs: {', '.join(parts)}"
-
-
-def progress_of(folder):
-    """Return how much of a run that is at work is done, from 0 to 1, else None."""
-    try:
-        with held(lock_of(folder), wait=False):
-            return None
-    except BlockingIOError:
-        pass  # a process is at work there
-    except OSError:
-        return None
-    try:
-        settings = json.loads((folder / "settings.json").read_text())
-        options = settings["options"]
-        n_steps = settings["n_steps"]
-        n_steps = min(n_steps, options.get("max_steps") or n_steps)
-        with open(folder / "history.csv", "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 400))
-            step = int(file.read().splitlines()[-1].split(b",")[0])
-        return min(1.0, step / n_steps)
-    except (OSError, ValueError, LookupError, TypeError):
-        return 0.0
-
-
-def seconds_left(grid, rows, running, jobs):
-    """Return an estimate from the runs that are done; None where there is none.
-
-    rows: those of runs.csv; running: {run: how much is done}.
-    """
-    seconds = {}
-    for row in rows:
-        seconds.setdefault(row["method"], []).append(float(row["seconds"]))
-    done = runs_of(rows)
-    left = 0.0
-    for run in grid:
-        if run not in done:
-            if run[0] not in seconds:
-                return None
-            left += np.mean(seconds[run[0]]) * (1 - running.get(run, 0.0))
-    return left / jobs
-
-
-def runs_of(rows):
-    """Return the runs that rows are of, a set of (method, labels, seed)."""
-    return {(row["method"], int(row["labels"]), int(row["seed"])) for row in rows}
 
 
 def define_task(root):
@@ -314,14 +359,6 @@ def define_task(root):
     return task
 
 
-def attempt(start, *arguments):
-    """Return make_one_run's row, or what went wrong as text: the others go on."""
-    try:
-        return make_one_run(start, *arguments)
-    except (RunError, Interrupted, OSError, ValueError, LookupError) as error:
-        return f"{run_name(*arguments[1:4])}: {error}"
-
-
 def result_of(call, name):
     """Return what a call of attempt() for the run `name` gave, or what ended it."""
     if call.cancelled():
@@ -332,3 +369,99 @@ def result_of(call, name):
     # workers that were killed over it, or one that can't read the scripts
     reason, *_ = " ".join(str(error).split()).split(". ")
     return f"{name}: {reason}"
+
+
+class Status(threading.Thread):
+    """Keeps a line on a terminal up to date: what runs, what is done, time left."""
+
+    def __init__(self, out, runs, rows, kind, jobs):
+        super().__init__(daemon=True)
+        self._out, self._runs, self._rows = out, runs, rows
+        self._kind, self._jobs = kind, jobs
+        self._ended = threading.Event()
+
+    def __enter__(self):
+        if sys.stdout.isatty():
+            self.start()
+        return self
+
+    def __exit__(self, *exception):
+        self._ended.set()
+        if self.is_alive():
+            self.join()
+            self._update("")
+            print("\r", end="", flush=True)
+
+    def run(self):
+        while not self._ended.wait(2):
+            self._update(self.line())
+
+    def print(self, text, file=None):
+        """Print a line of text, in the place of the line that is kept up to date."""
+        if self.is_alive():
+            self._update("")
+            print("\r", end="", flush=True)
+        print(text, file=file, flush=True)
+
+    @staticmethod
+    def _update(line):
+        # in the last column some terminals go on to the next line
+        width = shutil.get_terminal_size().columns - 1
+        print(f"\r{line[:width]:<{width}}", end="", flush=True)
+
+    def line(self):
+        """Return the line: runs at work with their progress, done, and time left."""
+        done = dict(self._rows)
+        running = {}
+        for run in self._runs:
+            fraction = progress_of(self._out / run.name)
+            if run.name not in done and fraction is not None:
+                running[run.name] = fraction
+        parts = [f"{name} {100 * f:.0f} %" for name, f in running.items()]
+        left = seconds_left(self._runs, done, running, self._kind, self._jobs)
+        n_done = sum(run.name in done for run in self._runs)
+        text = f"{n_done} of {len(self._runs)} done"
+        if left is not None:
+            text += f", {datetime.timedelta(seconds=round(left))} left"
+        return f"{text}; runs: {', '.join(parts)}"
+
+
+def progress_of(folder):
+    """Return how much of a run that is at work is done, from 0 to 1, else None."""
+    try:
+        with held(lock_of(folder), wait=False):
+            return None
+    except BlockingIOError:
+        pass  # a process is at work there
+    except OSError:
+        return None
+    try:
+        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        options = settings["options"]
+        n_steps = settings["n_steps"]
+        n_steps = min(n_steps, options.get("max_steps") or n_steps)
+        with open(folder / "history.csv", "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 400))
+            step = int(file.read().splitlines()[-1].split(b",")[0])
+        return min(1.0, step / n_steps)
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0.0
+
+
+def seconds_left(runs, rows, running, kind, jobs):
+    """Return an estimate from the rows that are there; None where there is none.
+
+    rows: {name: row}; running: {name: how much is done}; kind: the fact of which runs
+    take about equally long.
+    """
+    seconds = {}
+    for row in rows.values():
+        seconds.setdefault(row[kind], []).append(float(row["seconds"]))
+    left = 0.0
+    for run in runs:
+        if run.name not in rows:
+            if run.facts[kind] not in seconds:
+                return None
+            mean = statistics.fmean(seconds[run.facts[kind]])
+            left += mean * (1 - running.get(run.name, 0.0))
+    return left / jobs
