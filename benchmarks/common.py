@@ -78,7 +78,8 @@ def prepare(precision):
 def define_our_step(dataset, n_batch, n_labels=N_LABELS):
     """Return step(), one step as sgan_mnist.py makes it, and its multiply-adds.
 
-    dataset: [X, y], X as uint8 (n, h, w, 1). Call prepare first.
+    dataset: [X, y], X as uint8 (n, h, w, 1). step returns the step's figures. Call
+    prepare first.
     """
     models = g_model, d_model, *_ = define_models(dataset[0].shape[1:])
     fast_conv.accelerate(g_model)
@@ -90,7 +91,7 @@ def define_our_step(dataset, n_batch, n_labels=N_LABELS):
     numbers = itertools.count()
 
     def step():
-        train_steps(tf.constant(next(numbers)), tf.constant(1)).numpy()
+        return train_steps(tf.constant(next(numbers)), tf.constant(1)).numpy()[0]
 
     return step, count_step(g_model, d_model, n_batch)
 
@@ -144,6 +145,13 @@ def positive(text):
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
+    return number
+
+
+def even(text):
+    number = int(text)
+    if number < 2 or number % 2:
+        raise argparse.ArgumentTypeError(f"{text}: give an even number from 2 on")
     return number
 
 

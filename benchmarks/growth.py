@@ -26,11 +26,11 @@ from common import (
     run_in_fresh_process,
     write_text,
 )
-from matplotlib.figure import Figure
 
+from gankit.backend import figure
 from gankit.command import run_script
 from gankit.data.load import load_arrays
-from gankit.folders import write_atomically
+from gankit.pictures import plain_style, save_figure
 from gankit.training.records import write_rows
 
 
@@ -84,8 +84,9 @@ def measure(settings, n_steps, n_warm_up):
     return list(zip(seconds, counts, strict=True))
 
 
+@plain_style()
 def plot(rows, path):
-    fig = Figure(figsize=(10, 3.5), layout="constrained")
+    fig = figure.Figure(figsize=(10, 3.5), layout="constrained")
     for axes, (factor, (label, _)) in zip(
         fig.subplots(1, len(FACTORS), sharey=True), FACTORS.items(), strict=True
     ):
@@ -99,8 +100,7 @@ def plot(rows, path):
         if factor == "labels":
             axes.set_xscale("log")
     fig.axes[0].set(ylabel="one step, s: median and quartiles", ylim=(0, None))
-    with write_atomically(path) as temporary:
-        fig.savefig(temporary, dpi=120)
+    save_figure(fig, path)
 
 
 def describe(rows):

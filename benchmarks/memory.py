@@ -44,7 +44,8 @@ def peak_mib():
     status = Path("/proc/self/status")
     if status.exists():
         # ru_maxrss may be that of the process which started this one
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        lines = status.read_text(encoding="utf-8", errors="replace").splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
         return int(fields["VmHWM"].split()[0]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
@@ -69,7 +70,10 @@ def run_ours(precision, n_steps):
 
 def measure(name, n_steps):
     """Make one of the RUNS; return the peak of this process, in MiB."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
         if name == "import":
             importlib.import_module("tensorflow")
         elif name == "loop":

@@ -29,6 +29,7 @@ from common import (
     define_our_step,
     define_parser,
     describe_run,
+    even,
     fresh_process,
     markdown_table,
     one_line,
@@ -46,7 +47,6 @@ from gankit.command import InputError, run_script
 from gankit.data.images import scale_images
 from gankit.data.load import load_arrays
 from helpers import select_supervised_samples
-from sgan_mnist import check_batch
 
 torch_step = LazyModule("torch_step")
 
@@ -179,7 +179,11 @@ def describe(rates, variants, multiply_adds):
 
 
 def run(args, argv):
-    check_batch(args.batch, len(load_arrays().train[0]))
+    n_images = len(load_arrays().train[0])
+    if args.batch > n_images:
+        raise InputError(
+            f"--batch {args.batch}: there are {n_images} images; give a smaller batch"
+        )
     names = list(dict.fromkeys(args.variants))
     if "pytorch" in names and importlib.util.find_spec("torch") is None:
         print("PyTorch is not installed: its step is left out")
@@ -217,7 +221,7 @@ def main(argv=None):
     add("--warm-up", type=positive, default=5, metavar="N", help="steps before those")
     add(
         "--batch",
-        type=int,
+        type=even,
         default=N_BATCH,
         metavar="N",
         help="images a batch, an even number",

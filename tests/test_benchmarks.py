@@ -1,14 +1,69 @@
+import importlib.util
+import json
+import math
+import os
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import keras
+import matplotlib
 import numpy as np
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import helpers
+from gankit.data import images, load
+from gankit.training import devices
+from parts import moved, read_csv, values
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
 
 import common  # noqa: E402
 import growth  # noqa: E402
+import memory  # noqa: E402
 import step_time  # noqa: E402
+
+
+class Clock:
+    """Stands for the module `time`: it goes on when it is told to, or at a sleep."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def here(monkeypatch, precision, small_data):
+    """Have a benchmark measure in this process, with few images."""
+    # as one part, whose graph is made sooner
+    monkeypatch.setattr(devices, "count_cores", lambda: 1)
+    # what a variant and a process of its own set
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    small = load.load_arrays(small_data)
+    for module in (growth, step_time):
+        monkeypatch.setattr(module, "load_arrays", lambda: small)
+    for module in (growth, memory, step_time):
+        monkeypatch.setattr(module, "run_in_fresh_process", lambda f, *args: f(*args))
+    monkeypatch.setattr(step_time, "fresh_process", lambda: ThreadPoolExecutor(1))
+    step_time.define_step.cache_clear()
+    yield small
+    step_time.define_step.cache_clear()
+
+
+def small_dataset(small_data):
+    x, y = load.load_arrays(small_data).train
+    return [x, y]
+
+
+# ---------------------------------------------------------------- what they share
 
 
 def test_the_multiply_adds_of_a_step():
@@ -64,3 +119,428 @@ def test_results_are_not_written_over(script, start, tmp_path):
     assert done.returncode == 2
     assert f"{script}.md: exists already" in done.stderr
     assert (tmp_path / f"{script}.md").read_text() == "kept"
+
+
+def test_the_loop_trains_its_classifier(small_data):
+    x, y = small_dataset(small_data)
+    step, c_model = common.define_loop([images.scale_images(x), y], 4)
+    before = values(c_model.trainable_variables)
+    step()
+    assert all(moved(before, c_model.trainable_variables))
+    # three updates of the one network, which c and d share
+    assert int(c_model.optimizer.iterations) == 1
+
+
+def test_our_step_trains(small_data, monkeypatch):
+    models = common.define_models()
+    monkeypatch.setattr(common, "define_models", lambda shape: models)
+    monkeypatch.setattr(devices, "count_cores", lambda: 1)
+    g_model, d_model, c_model, gan_model = models
+    step, count = common.define_our_step(small_dataset(small_data), 4, 20)
+    assert count == common.count_step(g_model, d_model, 4)
+    before = values(g_model.trainable_variables + c_model.trainable_variables)
+    figures = [step(), step()]
+    assert all(moved(before, g_model.trainable_variables + c_model.trainable_variables))
+    assert np.isfinite(figures).all() and np.shape(figures) == (2, 5)
+    # each step has images of its own
+    assert (figures[0] != figures[1]).any()
+    assert {int(m.optimizer.iterations) for m in (c_model, gan_model)} == {2}
+    assert int(d_model.optimizer.iterations) == 4
+
+
+def test_tensorflow_is_set_up_as_the_script_does(monkeypatch):
+    monkeypatch.setattr(devices, "count_cores", lambda: 3)
+    given = []
+    monkeypatch.setattr(devices, "prepare_tensorflow", lambda *args: given.append(args))
+    common.prepare("mixed_bfloat16")
+    assert given == [("mixed_bfloat16", 3, devices.count_parts(3, False, 100))]
+
+
+def test_a_process_of_its_own_has_no_gpu(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    pid = common.run_in_fresh_process(os.getpid)
+    assert pid != os.getpid() and pid != common.run_in_fresh_process(os.getpid)
+    assert common.run_in_fresh_process(os.getenv, "CUDA_VISIBLE_DEVICES") == "-1"
+
+
+def test_texts_of_results(monkeypatch):
+    assert common.quartiles([5.0, 1.0, 2.0, 4.0, 3.0]) == [2.0, 3.0, 4.0]
+    table = common.markdown_table(["a", "b", "c"], [["x", "1", "2"], ["y", "3", "4"]])
+    assert (
+        table == "| a | b | c |\n| --- | ---: | ---: |\n| x | 1 | 2 |\n| y | 3 | 4 |\n"
+    )
+    description = common.describe_run("growth.py", ["--steps", 2])
+    assert description["command"] == "python benchmarks/growth.py --steps 2"
+    assert description["versions"]["keras"] == keras.__version__
+    assert description["machine"]["cores"] == os.cpu_count()
+    if Path("/proc/meminfo").exists():
+        text = Path("/proc/meminfo").read_text()
+        kib = int(text.partition("MemTotal:")[2].split()[0])
+        assert description["machine"]["memory_gib"] == pytest.approx(kib / 2**20)
+    description["machine"] |= {"processor": "A", "cores": 2, "memory_gib": 7.6}
+    description["versions"] = {"python": "3.11", "keras": "3.15"}
+    assert common.one_line(description) == (
+        "A, 2 cores, 8 GiB; python 3.11, keras 3.15; "
+        "`python benchmarks/growth.py --steps 2`\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["growth.py", "--out", "x"])
+    command = common.describe_run("growth.py", None)["command"]
+    assert command == "python benchmarks/growth.py --out x"
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "message"),
+    [
+        ("growth", ["--steps", "0"], "0: must be 1 or more"),
+        ("memory", ["--steps", "-1"], "-1: must be 1 or more"),
+        ("step_time", ["--batch", "5"], "5: give an even number from 2 on"),
+        ("step_time", ["--batch", "0"], "0: give an even number from 2 on"),
+        ("step_time", ["--variants", "magic"], "invalid choice: 'magic'"),
+    ],
+)
+def test_bad_options(script, options, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        globals()[script].main(options)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+# ---------------------------------------------------------------- step_time.py
+
+
+def test_a_step_is_timed_and_its_warm_up_left_out(monkeypatch):
+    clock, made = Clock(), []
+    monkeypatch.setattr(step_time, "time", clock)
+
+    def define_step(name, n_batch, size):
+        def step():
+            made.append(name)
+            clock.now += {"loop": 3, "float32": 2}[name] + (len(made) <= 4) * 100
+
+        assert (n_batch, size) == (4, 16)
+        return step
+
+    monkeypatch.setattr(step_time, "define_step", define_step)
+    monkeypatch.setattr(step_time, "fresh_process", lambda: ThreadPoolExecutor(1))
+    seconds = step_time.measure(["loop", "float32"], 8, 2, 4, 16)
+    assert seconds == {"loop": [3] * 8, "float32": [2] * 8}
+    # they take turns, in changing order
+    turns = {tuple(made[i : i + 2]) for i in range(0, 20, 2)}
+    assert turns == {("loop", "float32"), ("float32", "loop")}
+
+
+def test_a_variant_is_made_once(here, monkeypatch):
+    monkeypatch.setattr(step_time, "define_loop", lambda *args: (object(), None))
+    one = step_time.define_step("loop", 4, 16)
+    assert step_time.define_step("loop", 4, 16) is one
+    assert step_time.define_step("loop", 6, 16) is not one
+
+
+def test_the_products():
+    for name, dtype in step_time.PRODUCTS.items():
+        product = step_time.define_step(name, 4, 8)()
+        assert product.shape == (8, 8) and product.dtype == dtype
+
+
+def test_what_each_variant_sets(here, monkeypatch):
+    made = []
+    for name in ("define_our_step", "define_loop"):
+
+        def note(dataset, n_batch, name=name):
+            onednn = os.environ["TF_ENABLE_ONEDNN_OPTS"]
+            made.append((name, dataset[0].dtype.name, n_batch, onednn))
+            return None, None
+
+        monkeypatch.setattr(step_time, name, note)
+    monkeypatch.setattr(step_time, "prepare", made.append)
+    for variant in ("loop", "float32", "mixed_bfloat16", "no_onednn"):
+        step_time.define_step(variant, 4, 16)
+    assert made == [
+        ("define_loop", "float32", 4, "1"),
+        "float32",
+        ("define_our_step", "uint8", 4, "1"),
+        "mixed_bfloat16",
+        ("define_our_step", "uint8", 4, "1"),
+        "float32",
+        ("define_our_step", "uint8", 4, "0"),
+    ]
+
+
+def test_step_time_writes_its_results(here, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(step_time, "REST", 0)
+    monkeypatch.setattr(step_time.importlib.util, "find_spec", lambda name: None)
+    out = tmp_path / "results"
+    options = ["--steps", 2, "--warm-up", 1, "--batch", 4, "--matrix", 16, "--out", out]
+    options += ["--variants", "loop", "float32", "pytorch"]
+    assert step_time.main([str(option) for option in options]) == 0
+    results = json.loads((out / "step_time.json").read_text(encoding="utf-8"))
+    names = ["loop", "float32"]
+    assert list(results["variants"]) == names
+    assert list(results["seconds"]) == [*names, "float32_product"]
+    assert all(len(times) == 2 for times in results["seconds"].values())
+    g_model, d_model, *_ = common.define_models()
+    count = common.count_step(g_model, d_model, 4)
+    assert results["multiply_adds"] == count
+    assert (results["batch"], results["warm_up"], results["matrix"]) == (4, 1, 16)
+    medians = {name: np.median(times) for name, times in results["seconds"].items()}
+    rate = 2 * 16**3 / medians["float32_product"]
+    assert results["flops_per_second"] == {"float32_product": pytest.approx(rate)}
+    for name, figures in results["variants"].items():
+        assert figures["bound"] == pytest.approx(2 * count / rate)
+        assert figures["share_of_bound"] == pytest.approx(
+            figures["bound"] / medians[name]
+        )
+        ratios = np.divide(results["seconds"]["loop"], results["seconds"][name])
+        assert figures["speed_up_over"] == {"loop": pytest.approx(np.median(ratios))}
+    text = (out / "step_time.md").read_text(encoding="utf-8")
+    printed = capsys.readouterr().out
+    assert printed == f"PyTorch is not installed: its step is left out\n{text}"
+    assert [line.split(" | ")[0] for line in text.splitlines()[2:4]] == [
+        f"| {step_time.VARIANTS[name][0]}" for name in names
+    ]
+    assert f"A step takes {count / 1e9:.2f}e9 multiply-adds." in text
+    assert step_time.main(["--variants", "pytorch", "--out", str(tmp_path / "b")]) == 2
+    assert "pip install -r requirements/benchmarks.txt" in capsys.readouterr().err
+    assert step_time.main(["--batch", "202", "--out", str(tmp_path / "c")]) == 2
+    assert "--batch 202: there are 200 images" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists() and not (tmp_path / "c").exists()
+
+
+def test_the_table_of_step_times():
+    figures = {
+        "title": "ours",
+        "quartiles": [1.0, 2.0, 3.5],
+        "bound": 1.5,
+        "share_of_bound": 0.75,
+    }
+    variants = {
+        "float32": {**figures, "speed_up_over": {"loop": 1.47, "pytorch": 1.94}},
+        "no_onednn": {**figures, "speed_up_over": {}},
+    }
+    text = step_time.describe({"float32_product": 3e9}, variants, 2e9).splitlines()
+    cells = "| ours | 2.000 | 1.000 to 3.500 | 1.500 | 75 % |"
+    assert text[2:4] == [f"{cells} 1.47 | 1.94 |", f"{cells}  |  |"]
+    assert text[-2] == (
+        "A step takes 2.00e9 multiply-adds. Large matrix products reach, in GFLOP/s: "
+        "float32 3."
+    )
+
+
+# in a process without TensorFlow, beside which PyTorch may crash
+TORCH = """
+import json
+import numpy as np
+import torch
+import torch_step
+
+d, g = torch_step.define_discriminator(), torch_step.define_generator(6)
+torch_step.define_discriminator = lambda: d
+torch_step.define_generator = lambda latent_dim: g
+networks = [d, g]
+X = np.linspace(-1, 1, 20 * 784, dtype=np.float32).reshape(20, 28, 28, 1)
+dataset = [X, np.arange(20) % 10]
+updates, update = [], torch_step.update
+
+def note(network, optimizer, loss):
+    before = [[w.detach().clone() for w in one.parameters()] for one in networks]
+    update(network, optimizer, loss)
+    moved = [
+        {bool((b != w).any() and w.isfinite().all()) for b, w in zip(*weights)}
+        for weights in zip(before, [one.parameters() for one in networks])
+    ]
+    updates.append([sorted(one) for one in moved])
+
+torch_step.update = note
+torch_step.define_step(dataset, dataset, 6, 4)()
+sizes = [[w.numel() for w in one.parameters()] for one in networks]
+shape = list(g(torch.randn(3, 6)).shape)
+print(json.dumps([updates, sizes, shape]))
+"""
+
+
+def test_pytorchs_step_trains_networks_of_the_same_sizes():
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed; see requirements/benchmarks.txt")
+    done = subprocess.run(
+        [sys.executable, "-c", TORCH], cwd=BENCHMARKS, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    updates, sizes, shape = json.loads(done.stdout)
+    # all weights of d three times, then all of g: the others stay
+    assert updates == [[[True], [False]]] * 3 + [[[False], [True]]]
+    g_model, _, c_model, _ = common.define_models()
+    keras_sizes = [
+        [math.prod(weight.shape) for weight in model.trainable_variables]
+        for model in (c_model, g_model)
+    ]
+    keras_sizes[1][0] = 6 * 128 * 49
+    assert sizes == keras_sizes
+    assert shape == [3, 1, 28, 28]
+
+
+# ---------------------------------------------------------------- growth.py
+
+
+def test_growth_times_all_settings_in_turns(here, monkeypatch):
+    clock, made = Clock(), []
+    monkeypatch.setattr(growth, "time", clock)
+    monkeypatch.setattr(growth, "prepare", made.append)
+
+    def define_our_step(dataset, n_batch, n_labels):
+        name = (dataset[0].shape, n_batch, n_labels)
+
+        def step():
+            made.append(name)
+            clock.now += n_batch + (len(made) <= 5) * 100
+
+        return step, n_batch * n_labels
+
+    monkeypatch.setattr(growth, "define_our_step", define_our_step)
+    settings = [growth.Setting(batch=4), growth.Setting(batch=6, labels=20, size=32)]
+    results = growth.measure(settings, 3, 2)
+    assert results == [([4, 4, 4], 400), ([6, 6, 6], 120)]
+    shapes = [((200, 28, 28, 1), 4, 100), ((200, 32, 32, 1), 6, 20)]
+    assert made == ["float32", *(shapes * 5)]
+
+
+def test_growth_writes_its_results(here, tmp_path, capsys, monkeypatch):
+    factors = {
+        "batch": ("images a batch", (4, 100)),
+        "labels": ("labelled images", (20, 100)),
+        "size": ("height and width, pixels", (28,)),
+    }
+    monkeypatch.setattr(growth, "FACTORS", factors)
+    plotted = []
+    monkeypatch.setattr(growth, "save_figure", lambda *args: plotted.append(args))
+    measured = []
+
+    def measure(settings, n_steps, n_warm_up):
+        measured.extend((*settings, n_steps, n_warm_up))
+        # the slowest step is 5 times as long as the quickest
+        return [([i + 1.0, i + 2.0, i + 5.0], 10**9 * i) for i in range(len(settings))]
+
+    monkeypatch.setattr(growth, "measure", measure)
+    out = tmp_path / "results"
+    assert growth.main(["--steps", "3", "--warm-up", "2", "--out", str(out)]) == 0
+    default = growth.Setting()
+    assert default == (100, 100, 28)
+    assert measured == [(4, 100, 28), default, (100, 20, 28), 3, 2]
+    rows = read_csv(out / "growth.csv")
+    assert [tuple(row.values()) for row in rows] == [
+        ("batch", "4", "1.5", "2.0", "3.5", "0"),
+        ("batch", "100", "2.5", "3.0", "4.5", "1000000000"),
+        ("labels", "20", "3.5", "4.0", "5.5", "2000000000"),
+        ("labels", "100", "2.5", "3.0", "4.5", "1000000000"),
+        ("size", "28", "2.5", "3.0", "4.5", "1000000000"),
+    ]
+    assert tuple(rows[0]) == growth.COLUMNS
+    text = (out / "growth.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == text
+    assert text.splitlines()[4] == (
+        "| labelled images | 20 | 4.000 | 3.500 to 5.500 | 2.00 |"
+    )
+    ((figure, path),) = plotted
+    assert path == out / "growth.png"
+    lines = [axes.lines[0].get_xydata().tolist() for axes in figure.axes]
+    assert lines == [[[4, 2], [100, 3]], [[20, 4], [100, 3]], [[28, 3]]]
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        t for t, _ in factors.values()
+    ]
+    bands = [axes.collections[0].get_paths()[0].vertices for axes in figure.axes]
+    assert [(band[:, 1].min(), band[:, 1].max()) for band in bands] == [
+        (1.5, 4.5),
+        (2.5, 5.5),
+        (2.5, 4.5),
+    ]
+
+
+def test_growth_measures_real_steps(here):
+    ((seconds, count),) = growth.measure([growth.Setting(4, 20, 32)], 2, 1)
+    g_model, d_model, *_ = common.define_models((32, 32, 1))
+    assert count == common.count_step(g_model, d_model, 4)
+    assert len(seconds) == 2 and min(seconds) > 0
+
+
+def test_the_plot_is_the_same_whatever_matplotlibrc_says(tmp_path, monkeypatch):
+    rows = [(factor, 4, 1.0, 2.0, 3.0, 5) for factor in growth.FACTORS]
+    growth.plot(rows, tmp_path / "a.png")
+    monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)
+    growth.plot(rows, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+# ---------------------------------------------------------------- memory.py
+
+
+def test_the_peak_is_that_of_the_process():
+    code = (
+        "import memory; before = memory.peak_mib(); b'x' * (300 * 2**20); "
+        "print(memory.peak_mib() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True
+    )
+    # the bytes are gone, their peak stays
+    assert 290 < float(done.stdout) < 330, done.stderr
+
+
+def test_memory_writes_its_results(here, small_data, tmp_path, capsys, monkeypatch):
+    main, given = memory.sgan_mnist.main, []
+
+    def main_with_few_images(options):
+        given.append(options)
+        return main([*options, "--data", str(small_data), "--threads", "1"])
+
+    def load_few():
+        print("the shapes")
+        return helpers.load_real_samples(small_data)
+
+    monkeypatch.setattr(memory.sgan_mnist, "main", main_with_few_images)
+    monkeypatch.setattr(memory, "load_real_samples", load_few)
+    monkeypatch.setattr(memory, "N_BATCH", 20)
+    peaks = iter([10.0, 20.4, 40.0, 30.0])
+    monkeypatch.setattr(memory, "peak_mib", lambda: next(peaks))
+    out = tmp_path / "results"
+    assert memory.main(["--steps", "1", "--out", str(out)]) == 0
+    results = json.loads((out / "memory.json").read_text(encoding="utf-8"))
+    peaks = dict(zip(memory.RUNS, (10.0, 20.4, 40.0, 30.0), strict=True))
+    assert results["peak_mib"] == peaks
+    assert (results["batch"], results["steps"]) == (20, 1)
+    text = (out / "memory.md").read_text(encoding="utf-8")
+    # nothing of the runs
+    assert capsys.readouterr().out == text
+    assert text.splitlines()[:4] == [
+        "| 1 steps | peak memory, MiB |",
+        "| --- | ---: |",
+        "| importing TensorFlow, nothing else | 10 |",
+        "| tutorial's loop, corrected | 20 |",
+    ]
+    for options, precision in zip(given, ("float32", "mixed_bfloat16"), strict=True):
+        named = dict(zip(options[::2], options[1::2], strict=True))
+        assert (named["--precision"], named["--batch"]) == (precision, "20")
+        assert named["--max-steps"] == "1"
+        # the run's files are gone
+        assert not Path(named["--out"]).exists()
+
+
+def test_a_run_that_fails_is_not_measured(monkeypatch):
+    monkeypatch.setattr(memory.sgan_mnist, "main", lambda options: 1)
+    with pytest.raises(RuntimeError, match="ended with status 1"):
+        memory.run_ours("float32", 1)
+
+
+def test_the_loops_run_makes_its_steps_and_measures_accuracy(monkeypatch):
+    made = []
+
+    class Classifier:
+        def evaluate(self, *dataset, verbose):
+            made.append(dataset)
+
+    def define_loop(dataset, n_batch):
+        return lambda: made.append(n_batch), Classifier()
+
+    monkeypatch.setattr(memory, "load_real_samples", lambda: ["X", "y"])
+    monkeypatch.setattr(memory, "define_loop", define_loop)
+    memory.run_loop(3)
+    assert made == [100, 100, 100, ("X", "y")]
