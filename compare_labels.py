@@ -27,6 +27,7 @@ from gankit.command import InputError, OneLineParser, run_script
 from gankit.data.labels import check_labels, warn_of_labels
 from gankit.data.load import load_arrays
 from gankit.folders import write_atomically
+from gankit.pictures import plain_style, save_figure
 from gankit.training.budget import check_budget
 from gankit.training.devices import PRECISIONS, count_cores, processor_name
 from gankit.training.grid import Grid, GridRun
@@ -204,7 +205,7 @@ def read_rows(path):
             rows = list(csv.DictReader(file))
         if rows and tuple(rows[0]) != COLUMNS:
             raise ValueError("other columns")
-        summarise(rows)
+        summarise(rows), [float(row["seconds"]) for row in rows]
         return {
             run_name(row["method"], int(row["labels"]), int(row["seed"])): row
             for row in rows
@@ -258,6 +259,7 @@ def describe(summary, published=PUBLISHED):
     return "\n".join(lines) + "\n"
 
 
+@plain_style()
 def plot(summary, path, published=PUBLISHED):
     """Save the plot of test error against labels, with a standard deviation's bars."""
     fig = figure.Figure(figsize=(7, 4.5), layout="constrained")
@@ -279,8 +281,7 @@ def plot(summary, path, published=PUBLISHED):
     )
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    with write_atomically(path) as temporary:
-        fig.savefig(temporary, dpi=120)
+    save_figure(fig, path)
 
 
 def save_results(out, rows, published):

@@ -8,11 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import psutil
 import pytest
 
 import compare_labels
+from gankit.command import InputError
 from gankit.folders import locked
 from parts import default_signals, read_csv
 
@@ -51,6 +53,86 @@ def test_the_table():
     assert "| 100 | Odena 2016, SGAN, published | | 7.20 | | |" in table
     assert "| 100 | Salimans et al. 2016, published | | 0.93 | | |" in table
     assert not any(line.startswith("| 50 ") for line in table)
+
+
+def test_the_plot(tmp_path, monkeypatch):
+    rows = rows_of("tuned", 100, ["1.000", "3.000"])
+    rows += rows_of("tuned", 20, ["4.000"]) + rows_of("sgan", 50, ["8.000", "8.000"])
+    plotted = []
+    monkeypatch.setattr(
+        compare_labels, "save_figure", lambda *args: plotted.append(args)
+    )
+    published = {"Someone 2016": {25: 19.8, 1000: 3.6}}
+    compare_labels.plot(compare_labels.summarise(rows), tmp_path / "a.png", published)
+    ((figure, path),) = plotted
+    assert path == tmp_path / "a.png"
+    (axes,) = figure.axes
+    bars = {container.get_label(): container for container in axes.containers}
+    lines = {name: bar.lines[0].get_xydata().tolist() for name, bar in bars.items()} | {
+        line.get_label(): line.get_xydata().tolist() for line in axes.lines
+    }
+    assert lines["tuned"] == [[20, 4], [100, 2]] and lines["sgan"] == [[50, 8]]
+    assert lines["Someone 2016"] == [[25, 19.8], [1000, 3.6]]
+    # a standard deviation each way, none where there is one draw
+    (one, two) = bars["tuned"].lines[2][0].get_segments()
+    assert one.tolist() == [[20, 4], [20, 4]]
+    np.testing.assert_allclose(two, [[100, 2 - 2**0.5], [100, 2 + 2**0.5]])
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert sorted(texts) == ["Someone 2016", "sgan", "tuned"]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert axes.get_ylabel() == "test error, %"
+
+
+def test_the_plot_is_the_same_whatever_matplotlibrc_says(tmp_path, monkeypatch):
+    summary = compare_labels.summarise(rows_of("tuned", 100, ["1.000", "3.000"]))
+    compare_labels.plot(summary, tmp_path / "a.png")
+    monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)
+    compare_labels.plot(summary, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_the_rows_of_an_earlier_start(tmp_path):
+    path = tmp_path / "runs.csv"
+    assert compare_labels.read_rows(path) == {}
+    row = dict.fromkeys(compare_labels.COLUMNS, "1") | {"method": "sgan"}
+    row |= {"labels": "20", "seed": "3", "processor": "Zürich, 2 GHz"}
+    compare_labels.save_rows(path, [row, {**row, "seed": "4"}])
+    rows = compare_labels.read_rows(path)
+    assert rows == {"sgan-20-3": row, "sgan-20-4": {**row, "seed": "4"}}
+    text = path.read_text(encoding="utf-8")
+    for spoilt in (
+        text.replace("seconds", "minutes"),
+        "method,labels\nsgan,many\n",
+        *(text.replace(f"sgan,20,{x}", "sgan,20,x") for x in "34"),
+        text.replace("sgan,20,4", "sgan,few,4"),
+    ):
+        assert spoilt != text
+        path.write_text(spoilt, encoding="utf-8")
+        with pytest.raises(InputError, match="not a table of this script"):
+            compare_labels.read_rows(path)
+    for name in ("test_error", "seconds"):
+        compare_labels.save_rows(path, [{**row, name: "x"}])
+        with pytest.raises(InputError, match="could not convert string"):
+            compare_labels.read_rows(path)
+
+
+def test_the_results_of_a_finished_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare_labels, "processor_name", lambda: "A, 2 GHz")
+    settings = {"options": {"threads": 3}}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    (tmp_path / "accuracy.csv").write_text(
+        "epoch,step,train_accuracy,test_accuracy,labelled_error,seconds\n"
+        "1,5,90.000,91.000,0.0,7.5\n2,10,92.500,89.750,0.0,15.1\n"
+    )
+    # of the last step, not of the best
+    assert compare_labels.read_results(tmp_path) == {
+        "test_error": "10.250",
+        "train_accuracy": "92.500",
+        "step": "10",
+        "seconds": "15.1",
+        "threads": 3,
+        "processor": "A, 2 GHz",
+    }
 
 
 def test_seeds():
@@ -100,7 +182,7 @@ def test_each_run_has_a_row(comparison):
     }
     assert len(labelled) == 1
     assert (comparison / "plot.png").stat().st_size > 10_000
-    assert "| 20 | `tuned` | 1 |" in (comparison / "table.md").read_text()
+    assert "| 20 | `tuned` | 1 |" in (comparison / "table.md").read_text("utf-8")
 
 
 def test_runs_that_are_there_are_not_made_again(comparison, small_data, capsys):

@@ -37,6 +37,7 @@ from gankit.folders import (
     writable_folder,
     write_atomically,
 )
+from gankit.training.devices import count_gpus
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -274,11 +275,6 @@ def one_gpu():
             yield {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}, handle
             return
         yield dict(os.environ), None
-
-
-def count_gpus():
-    """Return how many NVIDIA GPUs the driver lists on this Linux machine."""
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 class Scripts:
