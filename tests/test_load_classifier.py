@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import zipfile
 
 import h5py
@@ -7,10 +8,12 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from PIL import Image
 
 import discriminators
 import load_classifier
 import parts
+from gankit.models import files
 from gankit.models.files import SHIPPED_RUN
 
 
@@ -67,6 +70,22 @@ def test_the_shipped_classifier(tmp_path, monkeypatch, capsys):
         assert prefix == f"{part.title()} Accuracy"
         expected = float(last[f"{part}_accuracy"])
         assert float(value.removesuffix("%")) == pytest.approx(expected, abs=0.05)
+
+
+def test_images_are_classified_by_the_best_that_is_shipped(
+    c_model_path, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    path = shutil.copy(c_model_path, shipped)
+    monkeypatch.setattr(files, "SHIPPED_TUNED", shipped)
+    Image.new("L", (28, 28)).save("a.png")
+    assert load_classifier.main(["--predict", "a.png"]) == 0
+    assert capsys.readouterr().err == f"Classifier: {path}\n"
+    shutil.rmtree(shipped)
+    assert load_classifier.main(["--predict", "a.png"]) == 0
+    assert capsys.readouterr().err.startswith(f"Classifier: {SHIPPED_RUN}")
 
 
 @pytest.mark.parametrize("design", ["stacked", "shared", "multi-output"])

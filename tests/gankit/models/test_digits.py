@@ -68,7 +68,10 @@ def test_which_images_are_drawings(mnist):
     assert digits.is_drawing(np.uint8(np.clip(paper + grain, 0, 255)))
     across = np.linspace(0, 1, 200)[:, np.newaxis]
     assert not digits.is_drawing(np.uint8(paper * (0.4 + 0.6 * across)))
-    # what fills the image, or has nothing on it
+    # what fills the image, with a border or without, or has nothing on it
+    framed = np.full((50, 50, 1), 255, np.uint8)
+    framed[2:-2, 2:-2] = 90
+    assert not digits.is_drawing(framed)
     assert not digits.is_drawing(paper[40:100, 60:110])
     assert not digits.is_drawing(np.full((50, 50, 1), 99, np.uint8))
     # noise, and a smooth picture as of sky and ground

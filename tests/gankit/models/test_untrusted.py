@@ -24,6 +24,7 @@ from keras import layers
 from PIL import Image
 
 import load_classifier
+from gankit import command
 from gankit.models import untrusted
 
 MEMORY = 100 << 20
@@ -818,3 +819,72 @@ def test_odd_but_harmless_models(suffix, harmless, capfd):
         for path in (*paths, f"link.{suffix}")
     }
     assert len(answers) == 1
+
+
+def described(model):
+    return json.loads(model.to_json())
+
+
+def test_what_a_layer_costs():
+    """On shapes worked out by hand."""
+    image = keras.Input((4, 4, 2))
+    cases = [
+        (layers.Conv2D(3, (3, 2), strides=2, padding="same"), 39, 12 * 3 * 4),
+        (layers.Conv2D(4, 3, groups=2, use_bias=False), 36, 9 * 4 * 4),
+        (layers.Conv2DTranspose(3, 4, strides=2, padding="same"), 99, 32 * 3 * 16),
+        (layers.Dense(5), 15, 2 * 5 * 16),
+        (layers.MaxPooling2D(), 0, 0),
+    ]
+    for layer, n_weights, work in cases:
+        after = layer(image).shape
+        row = untrusted.LAYERS[type(layer).__name__]
+        assert row.cost(layer, image.shape, after) == (n_weights, work)
+        assert layer.count_params() == n_weights
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "fits"),
+    [
+        ("MOST_WORK", 2 * 9 * 49 + 98 * 10, True),
+        ("MOST_WORK", 2 * 9 * 49 + 98 * 10 - 1, False),
+        ("LARGEST_OUTPUT", 98, True),
+        ("LARGEST_OUTPUT", 97, False),
+    ],
+)
+def test_what_a_model_may_cost(limit, most, fits, harmless, monkeypatch):
+    with zipfile.ZipFile("model.keras") as archive:
+        config = json.loads(archive.read("config.json"))
+    config.pop("compile_config", None)
+    monkeypatch.setattr(untrusted, limit, most)
+    harmless.begin()
+    if fits:
+        untrusted.check_layers("model.keras", config)
+    else:
+        with pytest.raises(command.InputError, match="far too much to compute"):
+            untrusted.check_layers("model.keras", config)
+
+
+def test_classifiers_and_generators_hold_layers_of_their_own():
+    image, point = keras.Input((4, 4, 1)), keras.Input((16,))
+    flat = layers.Dense(3)(layers.Flatten()(image))
+    models = {
+        "classifier": keras.Model(image, flat),
+        "generator": keras.Model(point, layers.Reshape((4, 4, 1))(point)),
+    }
+    for kind, model in models.items():
+        untrusted.check_classes("a.keras", described(model), kind)
+        (other,) = {*models} - {kind}
+        with pytest.raises(command.InputError, match=f"which is no part of a {other}"):
+            untrusted.check_classes("a.keras", described(model), other)
+
+
+def test_a_new_kind_of_layer_is_one_row(tmp_path, monkeypatch):
+    image = keras.Input((4, 4, 1))
+    answer = layers.Dense(3, activation="softmax")(layers.Flatten()(image))
+    keras.Model(image, layers.Softmax()(answer)).save(tmp_path / "c_model.keras")
+    with pytest.raises(command.InputError, match="holds 'Softmax'"):
+        load_classifier.load_classifier(tmp_path / "c_model.keras")
+    row = untrusted.Row("keras.layers", ("classifier",), {"axis"})
+    monkeypatch.setitem(untrusted.LAYERS, "Softmax", row)
+    loaded = load_classifier.load_classifier(tmp_path / "c_model.keras")
+    assert loaded.output_shape == (None, 3)
