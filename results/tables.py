@@ -240,6 +240,11 @@ def find_value(results, file, column, *conditions):
     return rows_where(results, file, *conditions)[-1][column]
 
 
+def find_percentage(results, file, column, *conditions):
+    """Return the same, a percentage, with two decimals."""
+    return f"{float(find_value(results, file, column, *conditions)):.2f}"
+
+
 def include(results, file):
     """Return what a benchmark wrote: its table, rates and machine."""
     return (results / file).read_text(encoding="utf-8").rstrip()
@@ -251,6 +256,7 @@ PARTS = {
     "errors": find_errors,
     "trial": find_trial,
     "value": find_value,
+    "percent": find_percentage,
     "include": include,
 }
 

@@ -238,11 +238,11 @@ def test_the_parts_of_a_template(results):
     template = (
         "{{trial|a.csv|setting=none, it's plain|seed=7}}; "
         "{{errors|runs.csv|method=sgan}}; {{error|runs.csv|method=sgan}} "
-        "{{value|a.csv|step|seed=8}}\n"
+        "{{value|a.csv|step|seed=8}} {{percent|runs.csv|test_error|seed=2}}\n"
         "{{include|speed.md}}\n"
     )
     assert tables.fill(template, results) == (
-        "2.20; 1.50, 4.50; 3.00 ± 2.12 100\n| one |\n|---|\n| 1 |\n\nµ\n"
+        "2.20; 1.50, 4.50; 3.00 ± 2.12 100 4.50\n| one |\n|---|\n| 1 |\n\nµ\n"
     )
 
 
