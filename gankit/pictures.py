@@ -235,10 +235,8 @@ def plot_history(out):
     history, evaluations = (
         _read_table(out / name) for name in ("history.csv", "accuracy.csv")
     )
-    losses = [
-        name for name in history if name != "step" and "accuracy" not in name.lower()
-    ]
-    measured = [name for name in evaluations if "accuracy" in name.lower()]
+    losses = [name for name in history if name != "step" and "accuracy" not in name]
+    measured = [name for name in evaluations if "accuracy" in name]
     label = "accuracy, %"
     if not measured:
         measured = [

@@ -59,7 +59,16 @@ def test_a_transposed_convolution_is_one_over_the_zero_stuffed_input(padding, si
 
 
 def test_the_script(start, tmp_path):
-    done = start("upsampling_demo.py", "--out", "new folder", cwd=tmp_path)
+    # whatever the user's own settings say
+    keras_home = tmp_path / "keras"
+    keras_home.mkdir()
+    settings = '{"image_data_format": "channels_first", "floatx": "float16"}'
+    (keras_home / "keras.json").write_text(settings)
+    done = start(
+        *("upsampling_demo.py", "--out", "new folder"),
+        cwd=tmp_path,
+        KERAS_HOME=str(keras_home),
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Input:\n[[1 2]\n [3 4]]\n")
     assert "[[1. 0. 2. 0.]\n [0. 0. 0. 0.]\n [3. 0. 4. 0.]" in done.stdout

@@ -167,6 +167,28 @@ def test_a_font_that_has_the_names(monkeypatch, tmp_path, capsys):
     assert line.startswith("names of classes: no installed font has 犬; the figures")
 
 
+def test_the_faces_that_are_drawn_are_looked_into(monkeypatch):
+    faces = {
+        "bold": ("normal", 700),
+        "italic": ("italic", 400),
+        "book": ("normal", 400),
+    }
+    entries = [
+        font_manager.FontEntry(name, "A font", style=style, weight=weight)
+        for name, (style, weight) in faces.items()
+    ]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", entries)
+    opened = []
+
+    def get_font(path):
+        opened.append(path)
+        raise OSError
+
+    monkeypatch.setattr(font_manager, "get_font", get_font)
+    assert pictures.name_classes(["x"], 1) == (["0"], {})
+    assert opened == ["book", "bold", "italic"]
+
+
 def has_glyph(family, code):
     return font_manager.get_font(font_manager.findfont(family)).get_char_index(code)
 
@@ -234,20 +256,23 @@ def test_sheets_of_small_images_are_as_ever(tmp_path):
         (100, (208, 208, 1), (2080, 2080)),
         (16, (512, 512, 3), (4096, 4096)),
         (81, (512, 40, 1), (180, 2304)),
+        (81, (40, 512, 1), (2304, 180)),
     ],
 )
 def test_a_sheets_size_is_bounded(tmp_path, n, shape, size):
     values = np.linspace(-0.9, 0.9, n, dtype=np.float32)
-    images = np.broadcast_to(values[:, None, None, None], (n, *shape))
+    images = np.tile(values[:, None, None, None], (1, *shape))
+    images[:, : shape[0] // 2] *= -1  # the upper half
     pictures.save_sheet(images, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == size and max(size) <= pictures.LARGEST_SHEET
         in_a_row = int(np.ceil(np.sqrt(n)))
         height, width = sheet.height // in_a_row, sheet.width // in_a_row
         for i in (0, n // 3, n - 1):
-            x, y = (i % in_a_row + 0.5) * width, (i // in_a_row + 0.5) * height
-            expected = pictures.to_pixels(images[i : i + 1])[0, 0, 0]
-            assert np.all(sheet.getpixel((int(x), int(y))) == expected)
+            for row, part in ((0, 0.25), (-1, 0.75)):
+                x, y = (i % in_a_row + 0.5) * width, (i // in_a_row + part) * height
+                expected = pictures.to_pixels(images[i : i + 1])[0, row, 0]
+                assert np.all(sheet.getpixel((int(x), int(y))) == expected)
 
 
 # ---------------------------------------------------------------- animations
@@ -345,6 +370,15 @@ def test_an_animations_size_is_bounded(tmp_path, n_frames, size, fitted):
     assert n_frames * written[0, ..., 0].size <= pictures.MOST_PIXELS
 
 
+def test_an_animation_of_many_sheets_is_smaller(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 4 * 10 * 10)
+    for step in range(4):
+        save_grey(tmp_path / f"generated_plot_{step:04d}.png", step, size=(20, 20))
+    pictures.save_animation(tmp_path)
+    frames, _ = frames_of(tmp_path / "animation.gif")
+    assert frames.shape == (4, 10, 10, 3)
+
+
 # ---------------------------------------------------------------- curves
 
 STEPS = [
@@ -388,6 +422,9 @@ def test_curves_of_an_sgan(tmp_path, monkeypatch):
     assert (left.get_xlabel(), left.get_ylabel()) == ("step", "loss of one batch")
     assert (right.get_xlabel(), right.get_ylabel()) == ("step", "accuracy, %")
     assert (left.get_yscale(), right.get_yscale()) == ("log", "linear")
+    assert {line.get_linewidth() for line in left.lines} == {0.5}
+    assert {line.get_marker() for line in left.lines} == {"None"}
+    assert {line.get_marker() for line in right.lines} == {"o"}
 
 
 @pytest.mark.parametrize("value", [0, -1e-9, -5])
@@ -422,6 +459,7 @@ def test_curves_of_a_run_without_accuracies(tmp_path, monkeypatch, columns, labe
         ([["step"], [1]], [["epoch", "step", "a"], [1, 1, "-inf"]], [0, 0]),
         ([["step", "g_loss"], [1, 1e38], [2, 1e-38]], [], [1]),
         ([["step", "g_loss"], [1, 3], [2]], EVALUATIONS, [1, 2]),
+        ([*STEPS, ["", 1, 1, 1]], [*EVALUATIONS, [2, "nan", 9, 9, 9, 9]], [2, 2]),
     ],
 )
 def test_a_finished_run_has_curves(tmp_path, monkeypatch, history, accuracy, n_lines):
@@ -431,6 +469,7 @@ def test_a_finished_run_has_curves(tmp_path, monkeypatch, history, accuracy, n_l
     assert [len(lines) for _, lines in parts] == n_lines
     for axes, lines in parts:
         assert all(np.isfinite(points).all() for points in lines.values())
+        assert lines or axes.get_yscale() == "linear"
         # a single point is seen too
         for line in axes.lines:
             assert len(line.get_xdata()) > 1 or line.get_marker() == "o"
@@ -462,7 +501,12 @@ def test_confusions_are_drawn_at_their_places():
     assert ticks(fig) == ["ape", "bee", "cat"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ticks(fig)
     np.testing.assert_allclose(axes.images[0].get_array() ** 2, confusion)
-    assert ticks(pictures.draw_confusions(confusion)) == ["0", "1", "2"]
+    numbered = pictures.draw_confusions(confusion)
+    assert ticks(numbered) == ["0", "1", "2"]
+    assert {text.get_fontsize() for text in axes.texts} == {pictures.COUNT_FONT}
+    for drawn, rotation in ((fig, 90), (numbered, 0)):
+        (axes,) = drawn.axes
+        assert {t.get_rotation() for t in axes.get_xticklabels()} == {rotation}
 
 
 def test_counts_are_legible_on_their_squares():
@@ -518,9 +562,22 @@ def test_many_classes_stay_readable(n, name):
         assert all(a[1] <= b[0] + 1 for a, b in zip(ends, ends[1:], strict=False))
         assert min(label.get_fontsize() for label in labels) >= 4.5
         assert len(labels) >= min(n, 100)
+    for axis in (axes.xaxis, axes.yaxis):
+        drawn = [label.get_text() for label in axis.get_ticklabels()]
+        expected = pictures.name_classes(names, n)[0]
+        assert drawn == [expected[int(place)] for place in axis.get_ticklocs()]
     cell = axes.get_window_extent().width / n
     assert n * cell > canvas.get_width_height()[0] / 2
     for text in axes.texts:
         assert text.get_window_extent().width <= cell
         assert text.get_fontsize() >= 4.5
     assert len(axes.texts) == (2 * n - 1 if n <= 100 else 0)
+
+
+def test_more_counts_than_one_can_read_are_left_out():
+    fig = pictures.draw_confusions(np.ones((71, 71), int))
+    (axes,) = fig.axes
+    assert not axes.texts
+    fig = pictures.draw_confusions(np.ones((70, 70), int))
+    (axes,) = fig.axes
+    assert len(axes.texts) == 4900
