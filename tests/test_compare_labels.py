@@ -53,6 +53,27 @@ def test_the_table():
     assert "| 100 | Odena 2016, SGAN, published | | 7.20 | | |" in table
     assert "| 100 | Salimans et al. 2016, published | | 0.93 | | |" in table
     assert not any(line.startswith("| 50 ") for line in table)
+    few = compare_labels.describe(compare_labels.summarise(rows_of("sgan", 20, ["5"])))
+    assert few.splitlines()[2:] == [
+        "| 20 | `sgan` | 1 | 5.00 | 5.00 | 5.00 |",
+        "| 20 | Salimans et al. 2016, published | | 16.77 | | |",
+    ]
+
+
+def test_the_published_errors():
+    # Odena gives accuracies, Salimans et al. the wrong ones of 10,000 images
+    accuracies = {
+        "CNN alone": {25: 0.750, 50: 0.859, 100: 0.895, 1000: 0.965},
+        "SGAN": {25: 0.802, 50: 0.883, 100: 0.928, 1000: 0.964},
+    }
+    wrong = {20: 1677, 50: 221, 100: 93, 200: 90}
+    errors = {
+        f"Odena 2016, {name}": {n: 100 * (1 - a) for n, a in of.items()}
+        for name, of in accuracies.items()
+    } | {"Salimans et al. 2016": {n: w / 100 for n, w in wrong.items()}}
+    assert compare_labels.PUBLISHED.keys() == errors.keys()
+    for name, published in compare_labels.PUBLISHED.items():
+        assert published == pytest.approx(errors[name])
 
 
 def test_the_plot(tmp_path, monkeypatch):
@@ -102,6 +123,7 @@ def test_the_rows_of_an_earlier_start(tmp_path):
     text = path.read_text(encoding="utf-8")
     for spoilt in (
         text.replace("seconds", "minutes"),
+        text.replace("processor", "machine"),
         "method,labels\nsgan,many\n",
         *(text.replace(f"sgan,20,{x}", "sgan,20,x") for x in "34"),
         text.replace("sgan,20,4", "sgan,few,4"),
