@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gankit.backend import keras, layers
+from gankit.backend import keras, layers, tf
 from gankit.command import OneLineParser, run_script
 from gankit.folders import writable_folder, write_atomically
 from gankit.models.classify import CLASSES, UNKNOWN
@@ -141,6 +141,46 @@ def define_stacked_discriminators(in_shape=(28, 28, 1), n_classes=10):
     d_model = keras.Model(in_image, d_out_layer)
     compile_model(d_model, "binary_crossentropy")
     return d_model, c_model
+
+
+def define_multi_output_pair(in_shape=(28, 28, 1), n_classes=10):
+    """Return d_model, the multi-output discriminator, and c_model, its second output.
+
+    d_model gives [(n, 1), (n, n_classes + 1)]; c_model gives (n, n_classes + 1).
+    """
+    d_model = define_multi_output_discriminator(in_shape, n_classes)
+    c_model = keras.Model(d_model.inputs, d_model.outputs[1])
+    compile_model(c_model, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return d_model, c_model
+
+
+# name of a design: function (in_shape, n_classes) -> d_model, c_model
+DESIGNS = {
+    "stacked": define_stacked_discriminators,
+    "shared": define_shared_discriminators,
+    "multi-output": define_multi_output_pair,
+}
+
+
+def probability_real(outputs):
+    """Return the probability 'real', (n, 1), of what any design's d_model gives."""
+    return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+
+
+def unsupervised_loss(outputs, target):
+    """Return the loss of what any design's d_model gives of a batch, float32 ().
+
+    target: 1.0 for real images, 0.0 for generated ones. With a second output these
+    images' class is 'unknown', the last one, and both outputs' losses are added.
+    """
+    real = probability_real(outputs)
+    binary_loss = keras.losses.BinaryCrossentropy()
+    loss = binary_loss(tf.fill((real.shape[0], 1), target), real)
+    if real is outputs:
+        return loss
+    class_loss = keras.losses.SparseCategoricalCrossentropy()
+    unknown = tf.fill((real.shape[0],), outputs[1].shape[1] - 1)
+    return loss + class_loss(unknown, outputs[1])
 
 
 def missing_drawing_tool():

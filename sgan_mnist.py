@@ -11,28 +11,37 @@ a few labelled images, and from many unlabelled ones what a digit looks like.
 """
 
 import sys
-from pathlib import Path
-
-import numpy as np
+from dataclasses import dataclass
 
 import discriminators
 from gankit.backend import keras, layers, tf
-from gankit.command import InputError, OneLineParser, run_script
-from gankit.data.labels import check_labels, describe_labelled, select_labels
-from gankit.folders import dated_folder
-from gankit.models.classify import count_classes, measure_accuracy
-from gankit.models.files import save_model
-from gankit.pictures import save_sheet
-from gankit.training.batches import define_take, derive_seed, split_in_parts
-from gankit.training.devices import choose_jit, count_parts, prepare_tensorflow
-from gankit.training.fast_conv import accelerate
-from gankit.training.loop import make_run
-from gankit.training.run import describe_settings, draw_seed, load_data, open_run
-from gankit.training.settings import add_options, keeps_log, resolve_options, verbosity
-from gankit.training.tensorboard import EventLog
-from helpers import generate_latent_points
+from gankit.command import InputError, run_script
+from gankit.data.labels import check_labels, describe_labelled
+from gankit.data.load import load_arrays
+from gankit.models.classify import count_classes
+from gankit.training.batches import define_take
+from gankit.training.run import LabelledRun
+from gankit.training.settings import RunSettings, option
+from helpers import (
+    generate_fake_samples,
+    load_real_samples,
+    select_supervised_samples,
+)
 
-HISTORY = ("step", "c_loss", "c_accuracy", "d_loss_real", "d_loss_fake", "g_loss")
+HISTORY = ("c_loss", "c_accuracy", "d_loss_real", "d_loss_fake", "g_loss")
+
+
+@dataclass(kw_only=True)
+class Settings(RunSettings):
+    """Train a semi-supervised GAN with a few labelled images, of MNIST or your own."""
+
+    epochs: int = option(20, "passes over the training images", least=1, resume="grow")
+    batch: int = option(100, "images a batch, an even number")
+    labels: int = option(100, "labelled images, of all classes")
+    latent_dim: int = option(100, "size of a latent point", least=1)
+    discriminator: str = option(
+        "stacked", "design, see discriminators.py", choices=discriminators.DESIGNS
+    )
 
 
 def define_discriminator(in_shape=(28, 28, 1), n_classes=10, *, design="stacked"):
@@ -43,16 +52,7 @@ def define_discriminator(in_shape=(28, 28, 1), n_classes=10, *, design="stacked"
     probabilities, (n, n_classes). In the multi-output design d_model has a second
     output, the class with 'unknown', (n, n_classes + 1), and c_model is that output.
     """
-    if design == "stacked":
-        return discriminators.define_stacked_discriminators(in_shape, n_classes)
-    if design == "shared":
-        return discriminators.define_shared_discriminators(in_shape, n_classes)
-    d_model = discriminators.define_multi_output_discriminator(in_shape, n_classes)
-    c_model = keras.Model(d_model.inputs, d_model.outputs[1])
-    discriminators.compile_model(
-        c_model, "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
-    return d_model, c_model
+    return discriminators.DESIGNS[design](in_shape, n_classes)
 
 
 def define_generator(latent_dim, *, image_shape=(28, 28, 1)):
@@ -91,78 +91,56 @@ def define_gan(g_model, d_model):
         def trainable_weights(self):
             return g_model.trainable_weights
 
-    gan_output = d_model(g_model.output)
-    if isinstance(gan_output, (list, tuple)):
-        gan_output = gan_output[0]
+    gan_output = discriminators.probability_real(d_model(g_model.output))
     model = GAN(inputs=g_model.input, outputs=gan_output)
     discriminators.compile_model(model, "binary_crossentropy")
     return model
 
 
-def define_train_steps(
-    g_model,
-    d_model,
-    c_model,
-    gan_model,
-    dataset,
-    supervised,
-    latent_dim,
-    n_batch,
-    seed,
-    *,
-    jit=False,
-    n_parts=1,
-):
-    """Return train_steps(first, n), which makes n training steps in one graph.
+def define_draw(dataset, supervised, latent_dim, n_batch):
+    """Return draw(draws), which draws the batch of a step in the graph.
 
     dataset, supervised: [X, y], X as float32 in [-1, 1] or as uint8 in [0, 255], then
-    with a multiple of 4 pixels.
-    jit: compile the step with XLA.
-    n_parts: each batch is computed in so many parts, which can run side by side; the
-    gradients are those of the whole batch.
-    first: int32, the number of steps already made; n: int32. Returns float32 (n, 5):
-    each step's c loss and accuracy, d loss on real and on generated images, g loss.
-    Every random number follows from seed and the step's number.
+    with a multiple of 4 pixels. draws: a gankit.training.batches.Draws.
+    It returns X and y of half a batch of labelled images, X of half a batch of all
+    images, and the latent points of half a batch and of a batch. This is what the
+    tutorial's loop calls generate_real_samples and generate_latent_points for.
     """
     half_batch = n_batch // 2
     y_sup = tf.constant(supervised[1])
-    dropouts = [layer for layer in d_model.layers if isinstance(layer, layers.Dropout)]
-    dropout_seed = derive_seed(seed)
-    class_loss = keras.losses.SparseCategoricalCrossentropy()
-    binary_loss = keras.losses.BinaryCrossentropy()
-
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
 
-    def split(batch):
-        return split_in_parts(batch, n_parts)
+    def draw(draws):
+        labelled = draws.indices(half_batch, len(supervised[0]))
+        unlabelled = draws.indices(half_batch, len(dataset[0]))
+        z_fake = draws.points(half_batch, latent_dim)
+        z_gan = draws.points(n_batch, latent_dim)
+        X_labelled, y = take_labelled(labelled), tf.gather(y_sup, labelled)
+        return X_labelled, y, take_real(unlabelled), z_fake, z_gan
 
-    def in_parts(objective, *batch):
-        """Return the mean of objective over the batch, computed part by part."""
-        means = [
-            objective(*part) * (part[0].shape[0] / batch[0].shape[0])
-            for part in zip(*map(split, batch), strict=True)
-        ]
-        return tf.add_n(means)
+    return draw
+
+
+def define_train_step(g_model, d_model, c_model, gan_model, run):
+    """Return train_step(step, *batch), the four updates of a training step.
+
+    batch: what define_draw's draw returns. It returns the figures that HISTORY names,
+    float32 scalars. run: a LabelledRun, which computes a batch in parts that can run
+    side by side; the gradients are those of the whole batch.
+    """
+    class_loss = keras.losses.SparseCategoricalCrossentropy()
+    binary_loss = keras.losses.BinaryCrossentropy()
 
     def classify(X, y):
         y_pred = c_model(X, training=True)
         accuracy = keras.metrics.sparse_categorical_accuracy(y, y_pred)
         return tf.stack([class_loss(y, y_pred), tf.reduce_mean(accuracy)])
 
-    def discriminate(X, target):
-        outputs = d_model(X, training=True)
-        targets = tf.fill((X.shape[0], 1), target)
-        if not isinstance(outputs, (list, tuple)):
-            return binary_loss(targets, outputs)
-        # multi-output: these images' class is 'unknown', the last one
-        unknown = tf.fill((X.shape[0],), outputs[1].shape[1] - 1)
-        return binary_loss(targets, outputs[0]) + class_loss(unknown, outputs[1])
-
     def find_real(X):
-        return discriminate(X, 1.0)
+        return discriminators.unsupervised_loss(d_model(X, training=True), 1.0)
 
     def find_generated(X):
-        return discriminate(X, 0.0)
+        return discriminators.unsupervised_loss(d_model(X, training=True), 0.0)
 
     def deceive(z):
         return binary_loss(tf.ones((z.shape[0], 1)), gan_model(z, training=True))
@@ -173,66 +151,60 @@ def define_train_steps(
         scale = optimizer.scale_loss(tf.ones(()))
         optimizer.apply(tape.gradient(loss, weights, scale), weights)
 
-    for network, model in (
-        (c_model, c_model),
-        (d_model, d_model),
-        (g_model, gan_model),
-    ):
-        model.optimizer.build(network.trainable_variables)
+    c_model.optimizer.build(c_model.trainable_variables)
+    d_model.optimizer.build(d_model.trainable_variables)
+    gan_model.optimizer.build(g_model.trainable_variables)
 
-    def draw(step):
-        seeds = [tf.stack([seed, 4 * step + i]) for i in range(4)]
-        labelled, unlabelled = (
-            tf.random.stateless_uniform((half_batch,), seeds[i], 0, n, tf.int32)
-            for i, n in enumerate((len(supervised[0]), len(dataset[0])))
-        )
-        return (
-            take_labelled(labelled),
-            tf.gather(y_sup, labelled),
-            take_real(unlabelled),
-            tf.random.stateless_normal((half_batch, latent_dim), seeds[2]),
-            tf.random.stateless_normal((n_batch, latent_dim), seeds[3]),
-        )
-
-    # XLA has other normal numbers: batches are drawn outside it, the same for both
-    @tf.function(jit_compile=jit)
     def train_step(step, X_labelled, y, X_real, z_fake, z_gan):
-        for dropout in dropouts:
-            state = tf.stack([dropout_seed, 4 * n_parts * step])
-            dropout.seed_generator.state.assign(state)
-
         # (1) Update c: minimise -log p(y|x) on labelled images
         with tf.GradientTape() as tape:
-            c_loss, c_acc = tf.unstack(in_parts(classify, X_labelled, y))
+            c_loss, c_acc = tf.unstack(run.in_parts(classify, X_labelled, y))
         update(c_model, c_model.optimizer, tape, c_loss)
 
         # (2) Update d: minimise -log D(x) on real images, labelled or not
         with tf.GradientTape() as tape:
-            d_loss_real = in_parts(find_real, X_real)
+            d_loss_real = run.in_parts(find_real, X_real)
         update(d_model, d_model.optimizer, tape, d_loss_real)
 
         # (3) Update d: minimise -log(1 - D(G(z))) on generated images
-        X_fake = tf.concat([g_model(z, training=True) for z in split(z_fake)], axis=0)
+        X_fake = tf.concat([g_model(z, training=True) for z in run.split(z_fake)], 0)
         with tf.GradientTape() as tape:
-            d_loss_fake = in_parts(find_generated, X_fake)
+            d_loss_fake = run.in_parts(find_generated, X_fake)
         update(d_model, d_model.optimizer, tape, d_loss_fake)
 
         # (4) Update g alone: minimise -log D(G(z))
         with tf.GradientTape() as tape:
-            g_loss = in_parts(deceive, z_gan)
+            g_loss = run.in_parts(deceive, z_gan)
         update(g_model, gan_model.optimizer, tape, g_loss)
 
-        return tf.stack([c_loss, c_acc, d_loss_real, d_loss_fake, g_loss])
+        return c_loss, c_acc, d_loss_real, d_loss_fake, g_loss
 
-    @tf.function
-    def train_steps(first, n):
-        figures = tf.TensorArray(tf.float32, size=n, element_shape=(5,))
-        for i in tf.range(n):
-            step = first + i
-            figures = figures.write(i, train_step(step, *draw(step)))
-        return figures.stack()
+    return train_step
 
-    return train_steps
+
+def summarize_performance(
+    step, g_model, c_model, latent_dim, dataset, n_samples=100, *, run=None
+):
+    """Save a sheet of n_samples generated images and both models; measure accuracy.
+
+    run: a LabelledRun; None saves into the current folder. Its sheet always shows the
+    same latent points. Returns the percentages for accuracy.csv, None where there are
+    no such images: accuracy on dataset, [X, y] or None, as far as it has labels, and
+    on the run's test images, and error on its labelled images.
+    """
+    run = run or LabelledRun("sgan_mnist", RunSettings(out="."))
+    z = run.sheet_points(latent_dim, n_samples)
+    X, _ = generate_fake_samples(g_model, latent_dim, n_samples, z=z)
+    figures = train_acc, test_acc, _ = run.measure(c_model, dataset)
+    plot, g_name, c_name = run.save(step, X, g_model=g_model, c_model=c_model)
+    if run.verbose:
+        if train_acc is not None:
+            among = describe_labelled(dataset[1])
+            print(f"Classifier Accuracy: {train_acc:.3f}%{among}")
+        elif test_acc is not None:
+            print(f"Test Accuracy: {test_acc:.3f}%")
+        print(f">Saved: {plot}, {g_name}, and {c_name}", flush=True)
+    return figures
 
 
 def train(
@@ -246,118 +218,56 @@ def train(
     n_batch=100,
     *,
     n_labels=100,
-    test_dataset=None,
-    seed=None,
-    out=None,
-    max_steps=None,
-    verbose=2,
-    file_format="keras",
-    options=None,
-    resume=False,
-    jit=False,
-    n_parts=1,
-    tensorboard=False,
-    class_names=None,
+    run=None,
 ):
     """Train the four models on [X, y] and fill a run's folder; return its path.
 
     X: (n, h, w, c), float32 in [-1, 1] or uint8 in [0, 255]; y: int (n,), -1 for an
     image without label. n_labels images are labelled, as many of each class, or all
     that have labels where those are fewer; the other labels only measure accuracy.
-    Half a batch is labelled, half is unlabelled.
-    test_dataset: [X, y] on which accuracy is measured too. seed: 0 to 2**31 - 1;
-    None draws one. out: the folder, None for runs/<date>-<time>-sgan_mnist.
-    max_steps: end earlier. verbose: 0, 1 (one line updated in place) or 2 (a line a
-    step). file_format: 'keras' or 'h5'. options: recorded in settings.json.
-    resume: go on from the newest checkpoint in `out`. jit, n_parts: as in
-    define_train_steps. tensorboard: keep a log for TensorBoard, tensorboard_log.py.
-    class_names: list of str, kept with the classifiers.
-
-    Raises InputError for what can't be used, RunError where the run can't go on (a
-    loss that is not finite, a full disk), Interrupted after Ctrl-C or SIGTERM, when
-    the step is finished and saved.
+    Half a batch is labelled, half is unlabelled. run: a LabelledRun, which carries
+    seed, folder, test images and the rest; None for a new one in runs/.
+    Raises InputError for what can't be used, and else what Run.make does.
     """
-    X, y = dataset
-    check_batch(n_batch, len(X))
-    bat_per_epo = len(X) // n_batch
+    run = run or LabelledRun("sgan_mnist")
+    check_batch(n_batch, len(dataset[0]))
+    bat_per_epo = len(dataset[0]) // n_batch
     n_steps = bat_per_epo * n_epochs
-    half_batch = n_batch // 2
-    if seed is None:
-        seed = draw_seed()
-    rng = np.random.default_rng(seed)
-    n_classes = count_classes(c_model)
-    labelled = select_labels(y, n_labels, n_classes, rng, class_names=class_names)
-    supervised = [X[labelled], y[labelled]]
-    print(supervised[0].shape, supervised[1].shape)
-    sheet_points = generate_latent_points(latent_dim, 100, rng)
+    run.supervised, run.labelled = select_supervised_samples(
+        dataset,
+        n_labels,
+        count_classes(c_model),
+        run.rng,
+        class_names=run.class_names,
+        return_indices=True,
+    )
+    print(run.supervised[0].shape, run.supervised[1].shape)
     print(
-        f"n_epochs={n_epochs}, n_batch={n_batch}, 1/2={half_batch}, "
+        f"n_epochs={n_epochs}, n_batch={n_batch}, 1/2={n_batch // 2}, "
         f"b/e={bat_per_epo}, steps={n_steps}"
     )
 
-    accelerate(g_model)
-    train_steps = define_train_steps(
-        g_model,
-        d_model,
-        c_model,
-        gan_model,
-        dataset,
-        supervised,
-        latent_dim,
-        n_batch,
-        seed,
-        jit=jit,
-        n_parts=n_parts,
-    )
-    state = [*d_model.variables, *c_model.variables, *g_model.variables]
-    for model in (c_model, d_model, gan_model):
-        state += model.optimizer.variables
-    settings = describe_settings(
-        options,
-        dataset,
-        test_dataset,
-        labelled,
-        seed=seed,
-        n_batch=n_batch,
-        jit=jit,
-        n_parts=n_parts,
-        class_names=class_names,
-    )
-    settings["n_steps"] = n_steps
+    def summarize(step):
+        models = g_model, c_model
+        return summarize_performance(step, *models, latent_dim, dataset, run=run)
 
-    def evaluate(step, out):
-        return summarize_performance(
-            step,
-            g_model,
-            c_model,
-            latent_dim,
-            dataset,
-            out=out,
-            sheet_points=sheet_points,
-            test_dataset=test_dataset,
-            supervised=supervised,
-            file_format=file_format,
-            verbose=verbose,
-            class_names=class_names,
-        )
-
-    log = None
-    if tensorboard:
-        log = EventLog(c_model, test_dataset, n_classes, class_names)
-    return make_run(
-        train_steps,
-        state,
-        evaluate,
-        settings,
+    steps = run.compile(
+        define_draw(dataset, run.supervised, latent_dim, n_batch),
+        define_train_step(g_model, d_model, c_model, gan_model, run),
+        [d_model, c_model, g_model]
+        + [model.optimizer for model in (c_model, d_model, gan_model)],
         columns=HISTORY,
+        draws=4,
+        passes=4,
+    )
+    return run.make(
+        steps,
+        dataset,
+        summarize,
         describe=describe_step,
         n_steps=n_steps,
         epoch_steps=bat_per_epo,
-        out=out or dated_folder("runs", "sgan_mnist"),
-        max_steps=max_steps,
-        verbose=verbose,
-        resume=resume,
-        log=log,
+        n_batch=n_batch,
     )
 
 
@@ -368,61 +278,6 @@ def describe_step(figures):
         f"c[{c_loss:.3f},{100 * c_acc:.0f}], d[{d_loss1:.3f},{d_loss2:.3f}], "
         f"g[{g_loss:.3f}]"
     )
-
-
-def summarize_performance(
-    step,
-    g_model,
-    c_model,
-    latent_dim,
-    dataset,
-    n_samples=100,
-    *,
-    out=".",
-    sheet_points=None,
-    test_dataset=None,
-    supervised=None,
-    file_format="keras",
-    verbose=2,
-    class_names=None,
-):
-    """Save a sheet of n_samples generated images and both models; measure accuracy.
-
-    sheet_points: (n_samples, latent_dim), None for fresh ones. Returns the
-    percentages for accuracy.csv, as text, '' where there are no such images (None):
-    accuracy on dataset, as far as it has labels, and test_dataset, error on the
-    labelled images, supervised. class_names: as in train.
-    """
-    if sheet_points is None:
-        sheet_points = generate_latent_points(latent_dim, n_samples)
-    out = Path(out)
-    plot_name = f"generated_plot_{step:04d}.png"
-    save_sheet(g_model.predict_on_batch(sheet_points), out / plot_name)
-
-    n_classes = count_classes(c_model)
-    train_acc, test_acc, labelled_acc = (
-        None
-        if samples is None
-        else measure_accuracy(c_model, *samples, n_classes=n_classes)
-        for samples in (dataset, test_dataset, supervised)
-    )
-
-    g_name = f"g_model_{step:04d}.{file_format}"
-    c_name = f"c_model_{step:04d}.{file_format}"
-    save_model(g_model, out / g_name)
-    save_model(c_model, out / c_name, class_names)
-    if verbose:
-        if train_acc is not None:
-            among = describe_labelled(dataset[1])
-            print(f"Classifier Accuracy: {train_acc:.3f}%{among}")
-        elif test_acc is not None:
-            print(f"Test Accuracy: {test_acc:.3f}%")
-        print(f">Saved: {plot_name}, {g_name}, and {c_name}", flush=True)
-    labelled_error = None if labelled_acc is None else 100.0 - labelled_acc
-    return [
-        "" if value is None else f"{value:.3f}"
-        for value in (train_acc, test_acc, labelled_error)
-    ]
 
 
 def check_batch(n_batch, n_images):
@@ -437,84 +292,36 @@ def check_batch(n_batch, n_images):
         )
 
 
-DEFAULTS = {
-    "epochs": 20,
-    "batch": 100,
-    "labels": 100,
-    "latent_dim": 100,
-    "seed": None,
-    "data": None,
-    "image_size": None,
-    "discriminator": "stacked",
-    "precision": "float32",
-    "jit": "auto",
-    "threads": None,
-    "max_steps": None,
-    "format": "keras",
-}
-
-
-def parse_arguments(argv):
-    parser = OneLineParser(
-        description="Train a semi-supervised GAN with a few labelled images, of MNIST "
-        "or your own."
-    )
-    add_options(parser)
-    add = parser.add_argument
-    add("--batch", type=int, help="images a batch, an even number (default: 100)")
-    add(
-        "--discriminator",
-        choices=("stacked", "shared", "multi-output"),
-        help="design, see discriminators.py (default: stacked)",
-    )
-    return parser.parse_args(argv)
-
-
-def run(args):
-    options = resolve_options(args, DEFAULTS, parse_arguments, growing=("epochs",))
-    data = load_data(args, options)
-    X, y = data.train
-    check_batch(options["batch"], len(X))
-    check_labels(y, options["labels"], data.n_classes, data.class_names)
-    out = open_run(args, options, "sgan_mnist")
-
-    jit = choose_jit(options["jit"])
-    n_parts = count_parts(options["threads"], jit, options["batch"])
-    prepare_tensorflow(options["precision"], options["threads"], n_parts)
-    keras.utils.set_random_seed(options["seed"])
+def start(settings):
+    """Train as the settings say."""
+    data = load_arrays(settings.data, settings.image_size)
+    dataset = load_real_samples(data, scale=False)
+    check_batch(settings.batch, len(dataset[0]))
+    check_labels(dataset[1], settings.labels, data.n_classes, data.class_names)
+    run = LabelledRun("sgan_mnist", settings, data=data)
+    run.prepare(settings.batch)
     d_model, c_model = define_discriminator(
-        data.image_shape, data.n_classes, design=options["discriminator"]
+        data.image_shape, data.n_classes, design=settings.discriminator
     )
-    g_model = define_generator(options["latent_dim"], image_shape=data.image_shape)
+    g_model = define_generator(settings.latent_dim, image_shape=data.image_shape)
     gan_model = define_gan(g_model, d_model)
     out = train(
         g_model,
         d_model,
         c_model,
         gan_model,
-        data.train,
-        options["latent_dim"],
-        options["epochs"],
-        options["batch"],
-        n_labels=options["labels"],
-        test_dataset=data.test,
-        seed=options["seed"],
-        out=out,
-        max_steps=options["max_steps"],
-        verbose=verbosity(args),
-        file_format=options["format"],
-        options=options,
-        resume=args.resume is not None,
-        jit=jit,
-        n_parts=n_parts,
-        tensorboard=keeps_log(args),
-        class_names=data.class_names,
+        dataset,
+        settings.latent_dim,
+        settings.epochs,
+        settings.batch,
+        n_labels=settings.labels,
+        run=run,
     )
     print(f"The run is in {out}")
 
 
 def main(argv=None):
-    return run_script("sgan_mnist.py", lambda: run(parse_arguments(argv)))
+    return run_script("sgan_mnist.py", lambda: start(Settings.parse(argv)))
 
 
 if __name__ == "__main__":

@@ -7,47 +7,39 @@ This is what a semi-supervised GAN must beat: the same network, the same labelle
 images for the same seed, the same optimizer, no unlabelled images.
 """
 
-import json
 import sys
 import time
-
-import numpy as np
+from dataclasses import dataclass
 
 import discriminators
-from gankit.backend import keras
-from gankit.command import OneLineParser, run_script
+from gankit.command import run_script
 from gankit.data.images import scale_images
-from gankit.data.labels import check_labels, describe_labelled, select_labels
-from gankit.folders import locked, write_atomically
-from gankit.models.classify import count_classes, measure_accuracy
+from gankit.data.labels import check_labels, describe_labelled
+from gankit.data.load import load_arrays
 from gankit.models.files import save_model
-from gankit.training.devices import choose_jit, prepare_tensorflow
-from gankit.training.records import ACCURACY, write_rows, writing_to
-from gankit.training.run import describe_settings, load_data, open_run
-from gankit.training.settings import add_options, resolve_options, verbosity
+from gankit.training.records import Records
+from gankit.training.run import LabelledRun
+from gankit.training.settings import TrainingSettings, option
+from helpers import load_real_samples, select_supervised_samples
 
 HALF_BATCH = 50
-DEFAULTS = {
-    "steps": 2000,
-    "labels": 100,
-    "seed": None,
-    "data": None,
-    "image_size": None,
-    "precision": "float32",
-    "jit": "auto",
-    "threads": None,
-    "max_steps": None,
-    "format": "keras",
-}
 
 
-def train(c_model, dataset, labelled, n_steps, rng, *, verbose=0):
-    """Fit c_model to the images dataset[0][labelled] in n_steps steps of 50 images.
+@dataclass(kw_only=True)
+class Settings(TrainingSettings):
+    """Train the tutorial's classifier on the labelled images alone."""
 
-    dataset: [X, y], X as uint8 in [0, 255]. Batches are drawn with replacement, as an
-    SGAN's are; rng: a numpy Generator. Returns accuracy on these images, in percent.
+    steps: int = option(2000, "steps of 50 labelled images", least=1)
+    labels: int = option(100, "labelled images, of all classes")
+
+
+def train(c_model, supervised, n_steps, rng, *, verbose=0):
+    """Fit c_model to labelled images, [X, y], in n_steps steps of 50 of them.
+
+    X: uint8 (n, h, w, c) in [0, 255]. Batches are drawn with replacement, as an SGAN's
+    are; rng: a numpy Generator.
     """
-    X, y = scale_images(dataset[0][labelled]), dataset[1][labelled]
+    X, y = scale_images(supervised[0]), supervised[1]
     while n_steps > 0:
         n = min(n_steps, 500)
         chosen = rng.integers(0, len(X), n * HALF_BATCH)
@@ -55,77 +47,50 @@ def train(c_model, dataset, labelled, n_steps, rng, *, verbose=0):
             X[chosen], y[chosen], batch_size=HALF_BATCH, shuffle=False, verbose=verbose
         )
         n_steps -= n
-    n_classes = count_classes(c_model)
-    return measure_accuracy(c_model, X, y, n_classes=n_classes)
 
 
-def parse_arguments(argv):
-    parser = OneLineParser(
-        description="Train the tutorial's classifier on the labelled images alone."
-    )
-    add_options(parser, "epochs", "latent_dim", "resume", "tensorboard")
-    parser.add_argument(
-        "--steps", type=int, help="steps of 50 labelled images (default: 2000)"
-    )
-    return parser.parse_args(argv)
-
-
-def run(args):
-    options = resolve_options(args, DEFAULTS, parse_arguments)
-    data = load_data(args, options)
-    n_classes, names = data.n_classes, data.class_names
-    check_labels(data.train[1], options["labels"], n_classes, names)
-    out = open_run(args, options, "standalone_classifier")
-    seed, n_steps = options["seed"], options["steps"]
-    if options["max_steps"] is not None:
-        n_steps = min(n_steps, options["max_steps"])
-
-    jit = choose_jit(options["jit"])
-    prepare_tensorflow(options["precision"], options["threads"])
-    keras.utils.set_random_seed(seed)
+def start(settings):
+    """Train as the settings say."""
+    data = load_arrays(settings.data, settings.image_size)
+    dataset = load_real_samples(data, scale=False)
+    check_labels(dataset[1], settings.labels, data.n_classes, data.class_names)
+    run = LabelledRun("standalone_classifier", settings, data=data)
+    run.prepare()
     _, c_model = discriminators.define_stacked_discriminators(
-        data.image_shape, n_classes
+        data.image_shape, data.n_classes
     )
-    c_model.jit_compile = jit
-    rng = np.random.default_rng(seed)
-    labelled = select_labels(
-        data.train[1], options["labels"], n_classes, rng, class_names=names
+    c_model.jit_compile = run.jit
+    run.supervised, run.labelled = select_supervised_samples(
+        dataset,
+        settings.labels,
+        data.n_classes,
+        run.rng,
+        class_names=data.class_names,
+        return_indices=True,
     )
-    settings = describe_settings(
-        options,
-        data.train,
-        data.test,
-        labelled,
-        seed=seed,
-        n_batch=2 * HALF_BATCH,
-        jit=jit,
-        n_parts=1,
-        class_names=names,
-    )
+    n_steps = min(settings.steps, settings.max_steps or settings.steps)
     started = time.perf_counter()
-    with locked(out), writing_to(out, "Make room and start again"):
-        with write_atomically(out / "settings.json") as path:
-            path.write_text(json.dumps(settings, indent=1) + "\n")
-        labelled_acc = train(
-            c_model, data.train, labelled, n_steps, rng, verbose=min(1, verbosity(args))
+    with run.filling("Make room and start again"):
+        run.write_settings(
+            run.describe(dataset, n_batch=2 * HALF_BATCH, n_steps=n_steps)
         )
-        train_acc, test_acc = (
-            samples
-            and f"{measure_accuracy(c_model, *samples, n_classes=n_classes):.3f}"
-            for samples in (data.train, data.test)
-        )
-        save_model(c_model, out / f"c_model_{n_steps:04d}.{options['format']}", names)
-        seconds = f"{time.perf_counter() - started:.1f}"
-        row = ["", n_steps, train_acc, test_acc, f"{100 - labelled_acc:.3f}", seconds]
-        write_rows(out / "accuracy.csv", [ACCURACY, row])
-    print(f"Train Accuracy: {train_acc}%{describe_labelled(data.train[1])}")
-    if test_acc:
-        print(f"Test Accuracy: {test_acc}%")
-    print(f"The run is in {out}")
+        train(c_model, run.supervised, n_steps, run.rng, verbose=min(1, run.verbose))
+        figures = train_acc, test_acc, _ = run.measure(c_model, dataset)
+        c_name = f"c_model_{n_steps:04d}.{settings.format}"
+        save_model(c_model, run.folder / c_name, data.class_names)
+        records = Records(run.folder, None, run.evaluations)
+        records.begin_evaluations([])
+        seconds = time.perf_counter() - started
+        records.add_evaluation(None, n_steps, figures, seconds)
+        records.finish(n_steps)
+    print(f"Train Accuracy: {train_acc:.3f}%{describe_labelled(dataset[1])}")
+    if test_acc is not None:
+        print(f"Test Accuracy: {test_acc:.3f}%")
+    print(f"The run is in {run.folder}")
 
 
 def main(argv=None):
-    return run_script("standalone_classifier.py", lambda: run(parse_arguments(argv)))
+    return run_script("standalone_classifier.py", lambda: start(Settings.parse(argv)))
 
 
 if __name__ == "__main__":

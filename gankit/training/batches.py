@@ -1,24 +1,10 @@
-"""Batches drawn and computed in a graph."""
+"""Batches drawn, computed in parts and trained on in a compiled graph."""
 
 import numpy as np
 
-from gankit.backend import tf
+from gankit.backend import keras, tf
 from gankit.data.images import scale_images
-
-
-def derive_seed(seed):
-    """Return another seed, from 0 to 2**31 - 1, for dropout.
-
-    Its masks depend on the parts that a batch is computed in, a run's draws do not.
-    """
-    return int(np.random.SeedSequence((seed, 1)).generate_state(1)[0] >> 1)
-
-
-def split_in_parts(batch, n_parts):
-    """Return n_parts tensors, or one an image where those are fewer, of near sizes."""
-    smaller, n_larger = divmod(batch.shape[0], n_parts)
-    sizes = [smaller + 1] * n_larger + [smaller] * (n_parts - n_larger)
-    return tf.split(batch, [size for size in sizes if size])
+from gankit.training.fast_conv import accelerate
 
 
 def define_take(X):
@@ -42,3 +28,121 @@ def define_take(X):
         return tf.gather(levels, tf.cast(images, tf.int32))
 
     return take
+
+
+class Draws:
+    """The random draws of one step in a graph; each has a seed of its own.
+
+    seed: the run's; step: int32, the number of steps made before; of: how many draws
+    a step has. Which number is drawn follows from these and from the order of the
+    draws, and from nothing else.
+    """
+
+    def __init__(self, seed, step, of):
+        self._seed, self._step, self._of, self._made = seed, step, of, 0
+
+    def seed(self):
+        """Return the seed of the next draw, int32 (2,)."""
+        if self._made == self._of:
+            raise ValueError(f"more than {self._of} draws a step; declare as many")
+        self._made += 1
+        return tf.stack([self._seed, self._of * self._step + self._made - 1])
+
+    def indices(self, n, size):
+        """Return n numbers from 0 to size - 1, int32 (n,)."""
+        return tf.random.stateless_uniform((n,), self.seed(), 0, size, tf.int32)
+
+    def points(self, n, latent_dim):
+        """Return standard normal numbers, float32 (n, latent_dim)."""
+        return tf.random.stateless_normal((n, latent_dim), self.seed())
+
+    def uniform(self, shape, low=0.0, high=1.0):
+        """Return numbers from low to high, float32 of this shape."""
+        return tf.random.stateless_uniform(shape, self.seed(), low, high)
+
+
+def derive_seed(seed):
+    """Return another seed, from 0 to 2**31 - 1, for dropout.
+
+    Its masks depend on the parts that a batch is computed in, a run's draws do not.
+    """
+    return int(np.random.SeedSequence((seed, 1)).generate_state(1)[0] >> 1)
+
+
+def split_in_parts(batch, n_parts):
+    """Return n_parts tensors, or one an image where those are fewer, of near sizes."""
+    smaller, n_larger = divmod(batch.shape[0], n_parts)
+    sizes = [smaller + 1] * n_larger + [smaller] * (n_parts - n_larger)
+    return tf.split(batch, [size for size in sizes if size])
+
+
+def mean_in_parts(objective, batch, n_parts):
+    """Return the mean of objective(*batch) over the batch, computed part by part."""
+    parts = zip(*(split_in_parts(tensor, n_parts) for tensor in batch), strict=True)
+    n = batch[0].shape[0]
+    return tf.add_n([objective(*part) * (part[0].shape[0] / n) for part in parts])
+
+
+def seed_generators(models):
+    """Return the seed generators of all random layers in the models, each once.
+
+    Dropout, GaussianNoise and every other layer that draws numbers have one.
+    """
+    found = {}
+    for model in models:
+        for layer in model._flatten_layers():
+            for value in vars(layer).values():
+                if isinstance(value, keras.random.SeedGenerator):
+                    found[id(value)] = value
+    return list(found.values())
+
+
+class Steps:
+    """The training steps of a run: steps(first, n) makes n of them in one graph.
+
+    draw: Draws -> the batch of a step, a tuple of tensors; train_step: (step, *batch)
+    -> its figures, one for each of `columns`. state: the models, optimizers and lists
+    of variables that a step depends on; the models' random layers draw anew in each
+    step. draws: the draws of a step; passes: how often a step passes such a layer.
+    jit: compile the step with XLA. n_parts: in how many parts a batch is computed.
+    first: int32, the number of steps already made; n: int32. Returns float32
+    (n, len(columns)). Every random number follows from seed and the step's number.
+    """
+
+    def __init__(
+        self, draw, train_step, state, *, columns, seed, draws, passes, jit, n_parts
+    ):
+        models = [item for item in state if isinstance(item, keras.Model)]
+        for model in models:
+            accelerate(model)
+        self.columns = columns
+        self.state = [
+            variable
+            for item in state
+            for variable in (item if isinstance(item, list) else item.variables)
+        ]
+        generators, mask_seed = seed_generators(models), derive_seed(seed)
+
+        # XLA has other normal numbers: batches are drawn outside it, the same for both
+        @tf.function(jit_compile=jit)
+        def make_step(step, *batch):
+            for i, generator in enumerate(generators):
+                number = passes * n_parts * (len(generators) * step + i)
+                generator.state.assign(tf.stack([mask_seed, number]))
+            figures = train_step(step, *batch)
+            named = zip(columns, figures, strict=True)
+            return tf.stack([figure for _, figure in named])
+
+        @tf.function
+        def make_steps(first, n):
+            figures = tf.TensorArray(tf.float32, n, element_shape=(len(columns),))
+            for i in tf.range(n):
+                step = first + i
+                batch = draw(Draws(seed, step, draws))
+                figures = figures.write(i, make_step(step, *batch))
+            return figures.stack()
+
+        self._make_steps = make_steps
+
+    def __call__(self, first, n):
+        return self._make_steps(tf.constant(first), tf.constant(n))

@@ -1,55 +1,41 @@
 """How many steps fit into so many minutes."""
 
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 
-from gankit.backend import tf
 from gankit.command import InputError
 from gankit.models.classify import class_probabilities
 
 
-def fit_to_budget(
-    minutes, train_steps, state, average_model, dataset, test_dataset, evaluate_every
-):
+def fit_to_budget(minutes, steps, c_model, dataset, test_dataset, evaluate_every):
     """Return how many steps take so many minutes, evaluations included.
 
+    steps: a run's batches.Steps. c_model: the classifier that is measured on dataset,
+    [X, y], at the end and on test_dataset every evaluate_every steps (None: never).
     For a thirtieth of that time, 20 steps at the least, steps are made and timed; then
-    `state` is set back to what it was.
+    their state is set back to what it was.
     """
     started = time.perf_counter()
-    before = [np.array(variable) for variable in state]
-    train_steps(tf.constant(0), tf.constant(2))
+    before = [np.array(variable) for variable in steps.state]
+    steps(0, 2)
     n_timed, timed = 0, 0.0
     first = time.perf_counter()
     while n_timed == 0 or timed < 2 * minutes:
-        train_steps(tf.constant(n_timed), tf.constant(20)).numpy()
+        steps(n_timed, 20).numpy()
         n_timed, timed = n_timed + 20, time.perf_counter() - first
     per_step = timed / n_timed
-    for variable, value in zip(state, before, strict=True):
+    for variable, value in zip(steps.state, before, strict=True):
         variable.assign(value)
     X = dataset[0]
-    class_probabilities(average_model, X[:500])
+    class_probabilities(c_model, X[:500])
     first = time.perf_counter()
-    class_probabilities(average_model, X[:2000])
+    class_probabilities(c_model, X[:2000])
     per_image = (time.perf_counter() - first) / len(X[:2000])
     if test_dataset is not None:
         per_step += per_image * len(test_dataset[0]) / evaluate_every
     left = 60 * minutes - (time.perf_counter() - started) - per_image * len(X)
     return max(1, int(left / per_step))
-
-
-def read_n_steps(out):
-    """Return the steps that the run in `out` is to make, from its settings."""
-    path = Path(out) / "settings.json"
-    try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["n_steps"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: not the settings of a run of sgan_tuned.py; name such a run"
-        ) from error
 
 
 def check_budget(minutes):

@@ -62,7 +62,11 @@ def restore_newest(folder, variables):
                 damaged.append(path)
             continue
         step, plain = int(arrays.pop("step")), json.loads(str(arrays.pop("plain")))
-        names = sorted(name for name in arrays if re.fullmatch(r"v\d+", name))
+        # by number: as texts, v1000 comes before v101
+        names = sorted(
+            (name for name in arrays if re.fullmatch(r"v\d+", name)),
+            key=lambda name: int(name[1:]),
+        )
         saved = [arrays.pop(name) for name in names]
         if [v.shape for v in saved] != [tuple(v.shape) for v in variables]:
             raise InputError(f"{path}: is of other networks; start anew with --out")

@@ -1,178 +1,180 @@
 """The loop over the steps of a run, which can be interrupted and go on."""
 
 import contextlib
-import json
 import shlex
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
 from gankit.backend import tf
 from gankit.command import InputError, Interrupted, noted_signals
-from gankit.folders import locked, new_folder, remove_partials, write_atomically
 from gankit.pictures import plot_history, save_animation
 from gankit.training.checkpoints import restore_newest, save_checkpoint
 from gankit.training.progress import Progress
-from gankit.training.records import (
-    ACCURACY,
-    append_rows,
-    check_finite,
-    history_row,
-    write_rows,
-    writing_to,
-)
+from gankit.training.records import FINISHED, Records, check_finite, read_evaluation
+from gankit.training.tensorboard import EventLog, has_log
 
 CHECKPOINT_SECONDS = 120
-# settings that a resumed run must share with its first part
-FIXED = (
-    "seed",
-    "n_batch",
-    "jit",
-    "n_parts",
-    "data_sha256",
-    "class_names",
-    "labelled_images",
-)
+# what a resumed run must share with its first part, and what moves its bits alone
+FIXED = ("seed", "n_batch", "data_sha256", "class_names", "labelled_images")
+MOVING = ("jit", "n_parts")
 
 
-def resume_run(out, state, settings):
-    """Restore the variables in `state` from the newest whole checkpoint in `out`.
-
-    Returns step, history (list of (5,) arrays), accuracy (rows) and seconds so far.
-    Raises InputError where the checkpoint belongs to a run with other settings.
-    """
-    remove_partials(out)
-    step, record = restore_newest(out, state)
-    if record is None:
-        return 0, [], [], 0.0
-    for name in FIXED:
-        if record["settings"].get(name) != settings.get(name):
-            raise InputError(
-                f"{out}: was started with another {name}; resume it with the same data "
-                "and settings"
-            )
-    before, now = record["settings"]["versions"], settings["versions"]
-    changed = [name for name in now if now[name] != before.get(name)]
-    if changed:
-        print(
-            f"{out}: was started with another version of {', '.join(changed)}: the "
-            "bits may differ from an uninterrupted run's",
-            file=sys.stderr,
-        )
-    return step, list(record["history"]), record["accuracy"], record["seconds"]
-
-
-def make_run(
-    train_steps,
-    state,
-    evaluate,
-    settings,
+def make_steps(
+    run,
+    steps,
+    dataset,
+    summarize,
     *,
-    columns,
     describe,
     n_steps,
     epoch_steps,
+    n_batch,
     evaluate_every=None,
-    out,
-    max_steps=None,
-    verbose=2,
-    resume=False,
-    log=None,
 ):
-    """Make a run's steps and fill its folder, `out`; return its Path.
+    """Make a run's steps and fill its folder; return its Path.
 
-    train_steps: (first, n) -> float32 (n, len(columns) - 1), makes n steps.
-    state: the variables that a step depends on. evaluate: (step, out) -> the accuracies
-    of a row of accuracy.csv, called every evaluate_every steps, after each
-    epoch (of epoch_steps) and after the last step. settings: see describe_settings.
-    columns: those of history.csv; describe: a step's figures -> text.
-    log: a tensorboard_log.EventLog to fill, or None.
-    out, max_steps, verbose, resume, errors raised: as in sgan_mnist.train.
+    run: a run.Run. steps: its batches.Steps. dataset: [X, y] that it is trained on.
+    summarize: step -> the figures of a row of accuracy.csv, a number or None for each
+    of run.evaluations; called every evaluate_every steps, after each epoch (of
+    epoch_steps) and after the last step. describe: a step's figures -> text.
+
+    Raises InputError for what can't be used, RunError where the run can't go on (a
+    loss that is not finite, a full disk), Interrupted after Ctrl-C or SIGTERM, when
+    the step is finished and saved.
     """
-    out = Path(out)
-    evaluate_every = evaluate_every or epoch_steps
-    if not resume:
-        new_folder(out)
-    signals, progress = [], Progress(verbose, describe)
+    described = run.describe(dataset, n_batch=n_batch, n_steps=n_steps)
+    signals = []
     with (
-        locked(out),
+        run.filling(),
         noted_signals(signals.append),
-        progress,
-        writing_to(out),
-        log or contextlib.nullcontext(),
+        Progress(run.verbose, describe) as progress,
+        EventLog(run.folder, steps.columns, run.evaluations)
+        if run.settings.tensorboard or (run.resumed and has_log(run.folder))
+        else contextlib.nullcontext() as log,
     ):
-        if resume:
-            step, history, accuracy, seconds = resume_run(out, state, settings)
-            finished = (out / "animation.gif").exists()
-            if max_steps is not None and max_steps < step + finished:
-                raise InputError(
-                    f"max_steps {max_steps}: the run in {out} has made {step} steps "
-                    "already; give more"
-                )
-        else:
-            new_folder(out)  # again, since another run may have been quicker
-            step, history, accuracy, seconds = 0, [], [], 0.0
-        with write_atomically(out / "settings.json") as path:
-            path.write_text(json.dumps(settings, indent=1) + "\n")
-        write_rows(
-            out / "history.csv",
-            [columns, *(history_row(i, row) for i, row in enumerate(history, 1))],
-        )
-        write_rows(out / "accuracy.csv", [ACCURACY, *accuracy])
-        if log:
-            log.begin(out, columns, history, accuracy)
-        started = time.perf_counter() - seconds
-        saved = time.perf_counter()
-
-        # a GPU idles between calls, a CPU does not
-        steps_per_call = 50 if tf.config.list_logical_devices("GPU") else 1
-        last_step = min(n_steps, max_steps or n_steps)
-        progress.begin(step, last_step)
-        while step < last_step:
-            next_evaluation = min(
-                (step // size + 1) * size for size in (evaluate_every, epoch_steps)
-            )
-            n = min(steps_per_call, next_evaluation - step, last_step - step)
-            figures = train_steps(tf.constant(step), tf.constant(n)).numpy()
-            history.extend(figures)
-            rows = list(enumerate(figures, step + 1))
-            append_rows(out / "history.csv", [history_row(i, row) for i, row in rows])
-            if log:
-                log.add_steps(rows)
-            for i, row in rows:
-                progress.show(i, row)
-                check_finite(i, row, columns)
-            step += n
-            evaluating = step in (next_evaluation, last_step)
+        loop = Loop(run, steps, described, log)
+        last_step = min(n_steps, run.settings.max_steps or n_steps)
+        loop.begin()
+        progress.begin(loop.step, last_step)
+        every = (evaluate_every or epoch_steps, epoch_steps)
+        while loop.step < last_step:
+            due = min((loop.step // size + 1) * size for size in every)
+            loop.advance(min(due, last_step) - loop.step, progress)
+            evaluating = loop.step in (due, last_step)
             if evaluating:
                 progress.end_line()
-                accuracies = evaluate(step, out)
-                epoch = f"{step / epoch_steps:g}"
-                elapsed = f"{time.perf_counter() - started:.1f}"
-                accuracy.append([epoch, str(step), *accuracies, elapsed])
-                append_rows(out / "accuracy.csv", accuracy[-1:])
-                if log:
-                    log.add_evaluation(accuracy[-1])
-            stopping = bool(signals) and step < last_step
-            due = time.perf_counter() - saved > CHECKPOINT_SECONDS
-            if evaluating or stopping or due:
-                record = {
-                    "settings": settings,
-                    "seconds": time.perf_counter() - started,
-                    "accuracy": accuracy,
-                    "history": np.array(history, np.float32),
-                }
-                save_checkpoint(out, state, step, record)
-                saved = time.perf_counter()
+                loop.evaluate(summarize, epoch_steps)
+            stopping = bool(signals) and loop.step < last_step
+            loop.save_if_due(evaluating or stopping)
             if stopping:
-                resumption = f"--resume {shlex.quote(str(out))}"
-                if not settings["options"]:
-                    resumption = f"resume=True, out={str(out)!r}"
                 raise Interrupted(
-                    signals[0], f"saved after step {step}; go on with {resumption}"
+                    signals[0],
+                    f"saved after step {loop.step}; go on with --resume "
+                    f"{shlex.quote(str(run.folder))}",
                 )
-        plot_history(out)
-        save_animation(out)
-    return out
+        plot_history(run.folder)
+        save_animation(run.folder)
+        loop.records.finish(loop.step)
+    return run.folder
+
+
+class Loop:
+    """What changes while a run is made: step, tables, time, checkpoints."""
+
+    def __init__(self, run, steps, described, log):
+        self._run, self._steps, self._described = run, steps, described
+        self._log = log
+        self.records = Records(run.folder, steps.columns, run.evaluations)
+        self.step = 0
+        # a GPU idles between calls, a CPU does not
+        self._most_steps = 50 if tf.config.list_logical_devices("GPU") else 1
+
+    def begin(self):
+        """Start the run, or restore the newest whole checkpoint."""
+        run, seconds, history, accuracy = self._run, 0.0, [], []
+        if run.resumed:
+            finished = (run.folder / FINISHED).exists()
+            self.step, record = restore_newest(run.folder, self._steps.state)
+            if record is not None:
+                check_same(run.folder, record["settings"], self._described)
+                history, seconds = record["history"], record["seconds"]
+                accuracy = map(read_evaluation, record["accuracy"])
+            most = run.settings.max_steps
+            if most is not None and most < self.step + finished:
+                raise InputError(
+                    f"max_steps {most}: the run in {run.folder} has made {self.step} "
+                    "steps already; give more"
+                )
+        run.write_settings(self._described)
+        self.records.begin(history, accuracy)
+        if self._log:
+            self._log.begin(self.records)
+        self._started = time.perf_counter() - seconds
+        self._saved = time.perf_counter()
+
+    def advance(self, n, progress):
+        """Make at most n steps, in one call; record and show them."""
+        n = min(n, self._most_steps)
+        figures = self._steps(self.step, n).numpy()
+        self.records.add_steps(figures)
+        rows = list(enumerate(figures, self.step + 1))
+        if self._log:
+            self._log.add_steps(rows)
+        for step, row in rows:
+            progress.show(step, row)
+            check_finite(step, row, self._steps.columns)
+        self.step += n
+
+    def evaluate(self, summarize, epoch_steps):
+        """Measure, and record the figures."""
+        figures = summarize(self.step)
+        self.records.add_evaluation(
+            self.step / epoch_steps, self.step, figures, self._seconds()
+        )
+        if self._log:
+            self._log.add_evaluation(
+                self.records.accuracy[-1], self._run.pictures(self.step)
+            )
+
+    def save_if_due(self, due):
+        """Save a checkpoint where it is due, or the last one is two minutes old."""
+        if not due and time.perf_counter() - self._saved <= CHECKPOINT_SECONDS:
+            return
+        record = {
+            "settings": self._described,
+            "seconds": self._seconds(),
+            "accuracy": self.records.accuracy,
+            "history": np.array(self.records.history, np.float32),
+        }
+        save_checkpoint(self._run.folder, self._steps.state, self.step, record)
+        self._saved = time.perf_counter()
+
+    def _seconds(self):
+        return time.perf_counter() - self._started
+
+
+def check_same(folder, before, now):
+    """Raise InputError where a checkpoint belongs to a run with other settings.
+
+    A line on stderr tells what else differs: versions, machine, parts of a batch.
+    """
+    for name in FIXED:
+        if before.get(name) != now.get(name):
+            raise InputError(
+                f"{folder}: was started with another {name}; resume it with the same "
+                "data and settings"
+            )
+    changed = [
+        name
+        for name, value in now["versions"].items()
+        if before["versions"].get(name) != value
+    ]
+    changed += [name for name in MOVING if before.get(name) != now[name]]
+    if changed:
+        print(
+            f"{folder}: was started with other {', '.join(changed)}: the bits may "
+            "differ from an uninterrupted run's",
+            file=sys.stderr,
+        )

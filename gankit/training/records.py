@@ -1,4 +1,4 @@
-"""A run's tables."""
+"""A run's tables, with the columns that its script declares."""
 
 import contextlib
 import csv
@@ -8,14 +8,7 @@ import numpy as np
 from gankit.command import RunError
 from gankit.folders import write_atomically
 
-ACCURACY = (
-    "epoch",
-    "step",
-    "train_accuracy",
-    "test_accuracy",
-    "labelled_error",
-    "seconds",
-)
+FINISHED = "finished"
 
 
 class DivergedError(RunError):
@@ -37,7 +30,7 @@ def writing_to(out, remedy="Make room, then go on with --resume"):
 
 
 def append_rows(path, rows):
-    with open(path, "a", newline="") as file:
+    with open(path, "a", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
@@ -51,12 +44,81 @@ def history_row(step, figures):
     return (step, *(f"{value:.9g}" for value in figures))
 
 
+class Records:
+    """The tables of a run: history.csv, a row a step, and accuracy.csv.
+
+    folder: the run's. columns: the names of a step's figures; evaluations: those of
+    an evaluation's. history: the figures of each step so far, float32 arrays;
+    accuracy: rows of numbers, epoch, step, figures (None for none), seconds.
+    """
+
+    def __init__(self, folder, columns, evaluations):
+        self.folder, self.columns, self.evaluations = folder, columns, evaluations
+        self.history, self.accuracy = [], []
+
+    def begin(self, history, accuracy):
+        """Write both tables as they stood after the steps made so far."""
+        (self.folder / FINISHED).unlink(missing_ok=True)
+        self.history = list(history)
+        steps = (history_row(i, row) for i, row in enumerate(self.history, 1))
+        write_rows(self.folder / "history.csv", [("step", *self.columns), *steps])
+        self.begin_evaluations(accuracy)
+
+    def begin_evaluations(self, accuracy):
+        """Write accuracy.csv alone, for a run that records no steps."""
+        self.accuracy = list(accuracy)
+        names = ("epoch", "step", *self.evaluations, "seconds")
+        write_rows(
+            self.folder / "accuracy.csv", [names, *map(evaluation_row, self.accuracy)]
+        )
+
+    def add_steps(self, figures):
+        """Add steps; figures: float32 (n, len(columns))."""
+        first = len(self.history) + 1
+        self.history.extend(figures)
+        rows = [history_row(i, row) for i, row in enumerate(figures, first)]
+        append_rows(self.folder / "history.csv", rows)
+
+    def add_evaluation(self, epoch, step, figures, seconds):
+        """Add a row of accuracy.csv; figures: a number or None for each evaluation."""
+        if len(figures) != len(self.evaluations):
+            raise ValueError(f"{len(figures)} figures for {self.evaluations}")
+        row = [epoch, step, *figures, seconds]
+        self.accuracy.append(row)
+        append_rows(self.folder / "accuracy.csv", [evaluation_row(row)])
+
+    def finish(self, step):
+        """Mark the run as finished after this step."""
+        with write_atomically(self.folder / FINISHED) as path:
+            path.write_text(f"{step}\n", encoding="utf-8")
+
+
+def evaluation_row(row):
+    """Return the texts of a row of accuracy.csv."""
+    epoch, step, *figures, seconds = row
+    return [
+        "" if epoch is None else f"{epoch:g}",
+        step,
+        *("" if value is None else f"{value:.3f}" for value in figures),
+        f"{seconds:.1f}",
+    ]
+
+
+def read_evaluation(row):
+    """Return a row of a checkpoint as numbers; older checkpoints keep texts."""
+    epoch, step, *others = (
+        (float(value) if value != "" else None) if isinstance(value, str) else value
+        for value in row
+    )
+    return [epoch, int(step), *others]
+
+
 def check_finite(step, figures, columns):
     """Raise DivergedError where a figure of this step is not finite.
 
-    columns: those of history.csv, 'step' and the figures' names.
+    columns: the figures' names.
     """
-    for name, value in zip(columns[1:], figures, strict=True):
+    for name, value in zip(columns, figures, strict=True):
         if not np.isfinite(value):
             raise DivergedError(
                 f"step {step}: {name} is {value}; stopped, with what was saved kept. "

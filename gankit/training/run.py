@@ -1,75 +1,257 @@
-"""What one run is: its seed, data, folder and record."""
+"""What one run is: its settings, seed, data, folder and record."""
 
+import contextlib
+import dataclasses
 import hashlib
+import json
 import platform
+from pathlib import Path
 
 import numpy as np
 
 from gankit.backend import keras, tf
-from gankit.data.load import load_arrays
-from gankit.folders import dated_folder, new_folder
+from gankit.command import InputError
+from gankit.folders import (
+    dated_folder,
+    locked,
+    new_folder,
+    remove_partials,
+    write_atomically,
+)
+from gankit.models.classify import class_probabilities, count_classes
+from gankit.models.files import save_model
+from gankit.pictures import count_confusions, draw_confusions, save_sheet
+from gankit.training.batches import Steps, mean_in_parts, split_in_parts
+from gankit.training.devices import (
+    choose_jit,
+    choose_precision,
+    count_cores,
+    count_parts,
+    prepare_tensorflow,
+)
+from gankit.training.loop import make_steps
+from gankit.training.records import writing_to
+from gankit.training.settings import RunSettings
+
+
+class Run:
+    """One run of a training script; it carries what a run needs beside mathematics.
+
+    name: the script's. settings: a RunSettings; None for its defaults. data: a
+    gankit.data.arrays.Data, of which the test images and the class names are used.
+    seed: the settings' or a drawn one; rng: a numpy Generator that follows from it.
+    folder: a Path, once the run is open. jit, n_parts: how a step is computed, see
+    batches.Steps; prepare() sets them, else they are False and 1. evaluations: the
+    names of the figures that it measures, columns of accuracy.csv.
+    """
+
+    evaluations = ()
+
+    def __init__(self, name, settings=None, *, data=None):
+        settings = settings or RunSettings()
+        self.seed_drawn = settings.seed is None
+        self.settings = dataclasses.replace(
+            settings,
+            seed=draw_seed() if self.seed_drawn else settings.seed,
+            threads=settings.threads or min(count_cores(), 16),
+            precision=choose_precision(settings.precision),
+        )
+        self.name, self.seed = name, self.settings.seed
+        self.test = data and data.test
+        self.class_names = data and data.class_names
+        self.rng = np.random.default_rng(self.seed)
+        self.jit, self.n_parts = False, 1
+        self.folder = None
+        self._points = {}
+
+    @property
+    def resumed(self):
+        return self.settings.resume is not None
+
+    @property
+    def verbose(self):
+        return self.settings.verbosity
+
+    def open(self):
+        """Make the run's folder, or find the one that is resumed; once.
+
+        Raises InputError where it can't be used.
+        """
+        if self.folder is not None:
+            return
+        if self.resumed:
+            self.folder = Path(self.settings.resume)
+            if not (self.folder / "settings.json").is_file():
+                raise InputError(f"{self.folder}: holds no run; name a run's folder")
+        else:
+            out = self.settings.out or dated_folder("runs", self.name)
+            self.folder = new_folder(out)
+        if self.seed_drawn:
+            print(f"seed={self.seed}")
+
+    def prepare(self, n_batch=None):
+        """Open the folder and set TensorFlow up; call it before anything is built.
+
+        n_batch: the size of a batch that is to be computed in parts, one a thread;
+        None where a batch must stay whole, as for batch normalisation.
+        """
+        self.open()
+        settings = self.settings
+        self.jit = choose_jit(settings.jit)
+        if n_batch is not None:
+            self.n_parts = count_parts(settings.threads, self.jit, n_batch)
+        prepare_tensorflow(settings.precision, settings.threads, self.n_parts)
+        keras.utils.set_random_seed(self.seed)
+
+    def sheet_points(self, latent_dim, n=100):
+        """Return n latent points, float32 (n, latent_dim), the same at every call."""
+        if (latent_dim, n) not in self._points:
+            points = self.rng.standard_normal((n, latent_dim), dtype=np.float32)
+            self._points[latent_dim, n] = points
+        return self._points[latent_dim, n]
+
+    def in_parts(self, objective, *batch):
+        """Return the mean of objective over a batch, computed in the run's parts."""
+        return mean_in_parts(objective, batch, self.n_parts)
+
+    def split(self, batch):
+        """Return a batch in the run's parts, a list of tensors."""
+        return split_in_parts(batch, self.n_parts)
+
+    def compile(self, draw, train_step, state, *, columns, draws, passes=1):
+        """Return the run's batches.Steps, to which the arguments belong."""
+        return Steps(
+            draw,
+            train_step,
+            state,
+            columns=columns,
+            seed=self.seed,
+            draws=draws,
+            passes=passes,
+            jit=self.jit,
+            n_parts=self.n_parts,
+        )
+
+    def save(self, step, images, **models):
+        """Save a sheet of images and the models; return the files' names.
+
+        images: (n, h, w, c) in [-1, 1]; models by the names that begin their files'.
+        """
+        folder = self.folder or Path(self.settings.out or ".")
+        plot_name = f"generated_plot_{step:04d}.png"
+        save_sheet(images, folder / plot_name)
+        names = [f"{name}_{step:04d}.{self.settings.format}" for name in models]
+        for name, model in zip(names, models.values(), strict=True):
+            kept = self.class_names if name.startswith("c_model") else None
+            save_model(model, folder / name, kept)
+        return [plot_name, *names]
+
+    def pictures(self, step):
+        """Return what a log for TensorBoard shows of a step: PNG bytes or a figure."""
+        sheet = self.folder / f"generated_plot_{step:04d}.png"
+        return {"samples": sheet.read_bytes()} if sheet.exists() else {}
+
+    def describe(self, dataset, *, n_batch, n_steps):
+        """Return what settings.json holds: all that a run depends on, and versions."""
+        described = {
+            "script": self.name,
+            "options": self.settings.options,
+            "seed": self.seed,
+            "n_batch": n_batch,
+            "jit": self.jit,
+            "n_parts": self.n_parts,
+            "versions": versions(),
+            "image_shape": list(dataset[0].shape[1:]),
+            "data_sha256": digest_of(dataset, self.test),
+            "n_steps": n_steps,
+        }
+        if self.class_names is not None:
+            described["class_names"] = self.class_names
+        return described
+
+    def recorded_steps(self):
+        """Return how many steps the resumed run is to make, from its settings."""
+        path = Path(self.settings.resume) / "settings.json"
+        try:
+            return int(json.loads(path.read_text(encoding="utf-8"))["n_steps"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: not the settings of a run of this script; name such a run"
+            ) from error
+
+    @contextlib.contextmanager
+    def filling(self, remedy="Make room, then go on with --resume"):
+        """Lock the run's folder while it is filled; remedy: for a disk that is full."""
+        self.open()
+        with locked(self.folder), writing_to(self.folder, remedy):
+            if self.resumed:
+                remove_partials(self.folder)
+            else:
+                new_folder(self.folder)  # again: another run may have been quicker
+            yield
+
+    def write_settings(self, described):
+        with write_atomically(self.folder / "settings.json") as path:
+            path.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+
+    def make(self, steps, dataset, summarize, **others):
+        """Make the steps and fill the folder, as loop.make_steps; return the folder."""
+        return make_steps(self, steps, dataset, summarize, **others)
+
+
+class LabelledRun(Run):
+    """A run that trains a classifier on a few labelled images.
+
+    labelled: the indices of these images in the data set, and supervised: they,
+    [X, y]; the script sets both.
+    """
+
+    evaluations = ("train_accuracy", "test_accuracy", "labelled_error")
+
+    def __init__(self, name, settings=None, *, data=None):
+        super().__init__(name, settings, data=data)
+        self.labelled = self.supervised = self._confusion = None
+
+    def measure(self, c_model, dataset):
+        """Return the percentages of `evaluations`, None where there are no such images.
+
+        Accuracy on dataset, [X, y] or None, as far as it has labels, and on the test
+        images, and error on the labelled images.
+        """
+        train_acc = test_acc = labelled_error = None
+        if dataset is not None:
+            train_acc, _ = self._answers(c_model, dataset)
+        if self.test is not None:
+            test_acc, answers = self._answers(c_model, self.test)
+            n_classes = count_classes(c_model)
+            self._confusion = count_confusions(self.test[1], answers, n_classes)
+        if self.supervised is not None:
+            labelled_acc, _ = self._answers(c_model, self.supervised)
+            labelled_error = 100.0 - labelled_acc
+        return train_acc, test_acc, labelled_error
+
+    def _answers(self, c_model, samples):
+        """Return the accuracy, percent, and each image's class, of those labelled."""
+        X, y = samples
+        chosen = None if y.min() >= 0 else np.flatnonzero(y >= 0)
+        answers = class_probabilities(
+            c_model, X, n_classes=count_classes(c_model), chosen=chosen
+        ).argmax(axis=-1)
+        return 100.0 * np.mean(answers == y[y >= 0]), answers
+
+    def pictures(self, step):
+        pictures = super().pictures(step)
+        if pictures and self._confusion is not None:
+            pictures["confusions"] = draw_confusions(self._confusion, self.class_names)
+        return pictures
+
+    def describe(self, dataset, **others):
+        described = super().describe(dataset, **others)
+        return {**described, "labelled_images": np.asarray(self.labelled).tolist()}
 
 
 def draw_seed():
     return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
-
-
-def load_data(args, options):
-    """Return the data set, as datasets.Data, and print its training arrays' shapes."""
-    data = load_arrays(args.data or options["data"], options["image_size"])
-    X, y = data.train
-    print(X.shape, y.shape)
-    return data
-
-
-def open_run(args, options, name):
-    """Return the run's folder, which is made where it is a new one.
-
-    Prints the seed where it was drawn.
-    """
-    out = getattr(args, "resume", None)
-    if out is None:
-        out = new_folder(args.out or dated_folder("runs", name))
-    if args.seed is None:
-        print(f"seed={options['seed']}")
-    return out
-
-
-def describe_settings(
-    options,
-    dataset,
-    test_dataset,
-    labelled,
-    *,
-    seed,
-    n_batch,
-    jit,
-    n_parts,
-    class_names=None,
-):
-    """Return what settings.json holds: all that a run depends on, and the versions."""
-    settings = {
-        "options": options or {},
-        "seed": seed,
-        "n_batch": n_batch,
-        "jit": jit,
-        "n_parts": n_parts,
-        "versions": versions(),
-        "image_shape": list(dataset[0].shape[1:]),
-        "data_sha256": digest_of(dataset, test_dataset),
-        "labelled_images": labelled.tolist(),
-    }
-    if class_names is not None:
-        settings["class_names"] = class_names
-    return settings
-
-
-def digest_of(*datasets):
-    """Return the SHA-256 of the arrays in these data sets, None left out."""
-    digest = hashlib.sha256()
-    for array in (a for dataset in datasets if dataset for a in dataset):
-        digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()
 
 
 def versions():
@@ -81,3 +263,11 @@ def versions():
         "machine": platform.machine(),
         "gpus": len(tf.config.list_physical_devices("GPU")),
     }
+
+
+def digest_of(*datasets):
+    """Return the SHA-256 of the arrays in these data sets, None left out."""
+    digest = hashlib.sha256()
+    for array in (a for dataset in datasets if dataset for a in dataset):
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()

@@ -1,171 +1,278 @@
-"""What a training run can be told."""
+"""What a training run can be told: one line an option.
 
+A script's settings are a dataclass of option()s. Its command line, defaults, help,
+checks, what is kept in settings.json and what a resumed run may change all follow.
+"""
+
+import argparse
+import dataclasses
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, get_args
 
-from gankit.command import InputError
-from gankit.training.devices import JIT, PRECISIONS, choose_precision, count_cores
-from gankit.training.run import draw_seed
-from gankit.training.tensorboard import has_log
+from gankit.command import InputError, OneLineParser
+from gankit.training.devices import JIT, PRECISIONS, choose_precision
 
 
-def add_options(parser, *left_out, n_epochs=20):
-    """Add the options of the training scripts to a parser, but for those left out."""
+def option(
+    default,
+    text,
+    *,
+    least=None,
+    most=None,
+    choices=None,
+    check=None,
+    metavar=None,
+    instead_of=None,
+    resume="same",
+    saved=True,
+):
+    """Return a dataclass field that is an option of the command line.
 
-    def add(name, **settings):
-        if name not in left_out:
-            parser.add_argument(f"--{name.replace('_', '-')}", **settings)
-
-    add(
-        "epochs",
-        type=int,
-        help=f"passes over the training images (default: {n_epochs})",
-    )
-    add("labels", type=int, help="labelled images, of all classes (default: 100)")
-    add("latent_dim", type=int, help="size of a latent point (default: 100)")
-    add("seed", type=int, help="0 to 2147483647 (default: drawn and printed)")
-    add_data_options(parser)
-    add("out", metavar="DIR", help="new folder (default: runs/<date>-<time>-...)")
-    add(
-        "precision",
-        choices=PRECISIONS,
-        help="the mixed ones are faster where the processor has them; auto: "
-        "mixed_bfloat16 where it is quicker, else float32 (default: float32)",
-    )
-    add(
-        "jit",
-        choices=JIT,
-        help="compile the step with XLA; auto: on a GPU only (default: auto)",
-    )
-    add(
-        "threads",
-        type=int,
-        metavar="N",
-        help="threads on a CPU; a run's dropout and last bits depend on it (default: "
-        "one a core, 16 at most)",
-    )
-    add("max_steps", type=int, metavar="N", help="stop after N steps")
-    add(
-        "verbose",
-        choices=("auto", "0", "1", "2"),
-        default="auto",
-        help="2: a line a step; 1: one line kept up to date, with the time left; "
-        "0: no progress; auto: 1 on a terminal, else 2 (default: auto)",
-    )
-    add(
-        "format",
-        choices=("keras", "h5"),
-        help="file format of the models (default: keras)",
-    )
-    add("resume", metavar="DIR", help="go on with the run in this folder")
-    add(
-        "tensorboard",
-        action="store_true",
-        help="keep a log for TensorBoard in the run's folder",
+    text: its help. least, most: its range. choices: the texts that it may be. check:
+    value -> None, raises InputError for what can't be used. instead_of: an option that
+    can't be given beside it, since this one sets it. resume: what a resumed run may
+    change: 'same' nothing, 'grow' to a larger value, 'free' any; 'once' is free, and
+    holds for one start only. saved: whether settings.json keeps it.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "text": text,
+            "least": least,
+            "most": most,
+            "choices": choices and tuple(choices),
+            "check": check,
+            "metavar": metavar,
+            "instead_of": instead_of,
+            "resume": resume,
+            "saved": saved,
+        },
     )
 
 
-def add_data_options(parser):
-    parser.add_argument(
-        "--data",
-        metavar="PATH",
-        help=".npz file, or folder of images or of IDX files, see README.md (default: "
+@dataclass(kw_only=True)
+class DataSettings:
+    """What is read."""
+
+    data: str | None = option(
+        None,
+        ".npz file, or folder of images or of IDX files, see docs/data.md (default: "
         "the bundled MNIST)",
+        metavar="PATH",
+        # the images are compared, wherever their file is
+        resume="free",
     )
-    parser.add_argument(
-        "--image-size",
-        type=int,
-        metavar="N",
-        help="resize the images of --data to N x N pixels, a multiple of 4",
+    image_size: int | None = option(
+        None, "resize the images of --data to N x N pixels, a multiple of 4"
     )
 
+    def __post_init__(self):
+        """Raise InputError for a value that can't be used."""
+        for field in dataclasses.fields(self):
+            check_value(field, getattr(self, field.name))
 
-def resolve_options(args, defaults, parse_arguments, growing=()):
-    """Return the options of the run that `args` ask for, a dict.
 
-    args: the parsed command line; defaults: {option: default}, which names what a run
-    keeps in its settings; growing: options that may be raised when a run is resumed.
-    Raises InputError for what can't be used.
+@dataclass(kw_only=True)
+class TrainingSettings(DataSettings):
+    """What any training can be told."""
+
+    resume: ClassVar = None
+    tensorboard: ClassVar = False
+
+    seed: int | None = option(
+        None,
+        "0 to 2147483647 (default: drawn and printed)",
+        least=0,
+        most=2**31 - 1,
+    )
+    out: str | None = option(
+        None,
+        "new folder (default: runs/<date>-<time>-...)",
+        metavar="DIR",
+        resume="free",
+        saved=False,
+    )
+    precision: str = option(
+        "float32",
+        "the mixed ones are faster where the processor has them; auto: mixed_bfloat16 "
+        "where it is quicker, else float32",
+        choices=PRECISIONS,
+    )
+    jit: str = option(
+        "auto", "compile the step with XLA; auto: on a GPU only", choices=JIT
+    )
+    threads: int | None = option(
+        None,
+        "threads on a CPU; a run's dropout and last bits depend on it (default: one a "
+        "core, 16 at most)",
+        least=1,
+    )
+    max_steps: int | None = option(
+        None, "stop after N steps", least=1, resume="once", metavar="N"
+    )
+    verbose: str = option(
+        "auto",
+        "2: a line a step; 1: one line kept up to date, with the time left; 0: no "
+        "progress; auto: 1 on a terminal, else 2",
+        choices=("auto", "0", "1", "2"),
+        resume="free",
+        saved=False,
+    )
+    format: str = option("keras", "file format of the models", choices=("keras", "h5"))
+
+    @classmethod
+    def parse(cls, argv=None):
+        """Return the settings that a command line asks for."""
+        parser = OneLineParser(description=cls.__doc__)
+        add_options(parser, cls)
+        given = vars(parser.parse_args(argv))
+        for field in dataclasses.fields(cls):
+            other = field.metadata["instead_of"]
+            if field.name in given and other in given:
+                raise InputError(
+                    f"--{field.name} sets the {other}; leave out --{other}"
+                )
+        if "data" in given:
+            given["data"] = str(Path(given["data"]).resolve())
+        if "resume" not in given:
+            return cls(**given)
+        if "out" in given:
+            raise InputError("--resume names the folder already; leave out --out")
+        return cls.resumed(given.pop("resume"), **given)
+
+    @property
+    def options(self):
+        """What settings.json keeps, a dict."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.metadata["saved"]
+        }
+
+    @property
+    def verbosity(self):
+        """0, 1 or 2."""
+        if self.verbose == "auto":
+            return 1 if sys.stdout.isatty() else 2
+        return int(self.verbose)
+
+
+@dataclass(kw_only=True)
+class RunSettings(TrainingSettings):
+    """What a training that can go on where it was stopped can be told."""
+
+    resume: str | None = option(
+        None, "go on with the run in this folder", metavar="DIR", saved=False
+    )
+    tensorboard: bool = option(
+        False,
+        "keep a log for TensorBoard in the run's folder",
+        resume="free",
+        saved=False,
+    )
+
+    @classmethod
+    def resumed(cls, folder, **given):
+        """Return the settings of the run in `folder`, with those given.
+
+        Raises InputError where there is no such run, or where a given value differs
+        from the run's and may not.
+        """
+        before = cls(**read_options(folder, cls))
+        if "precision" in given:
+            given["precision"] = choose_precision(given["precision"])
+        now = dataclasses.replace(before, resume=str(folder), **given)
+        for field in dataclasses.fields(cls):
+            name, rule = field.name, field.metadata["resume"]
+            if name not in given or rule in ("free", "once"):
+                continue
+            old, new = getattr(before, name), given[name]
+            if new != old and not (rule == "grow" and new >= old):
+                raise InputError(
+                    f"{folder}: was started with {name} {old}, not {new}; resume it "
+                    "without that option"
+                )
+        return now
+
+
+def add_options(parser, settings, *names):
+    """Add the options of a settings class to a parser: all, or those named.
+
+    What is not given on the command line is no attribute of the parsed arguments,
+    where all are added; else it is None.
     """
-    given = {name: vars(args)[name] for name in defaults}
-    given = {name: value for name, value in given.items() if value is not None}
-    if "data" in given:
-        given["data"] = str(Path(given["data"]).resolve())
-    if "precision" in given:
-        given["precision"] = choose_precision(given["precision"])
-    if getattr(args, "resume", None) is None:
-        options = {**defaults, **given}
-    elif args.out is None:
-        options = saved_options(args.resume, given, defaults, parse_arguments, growing)
-    else:
-        raise InputError("--resume names the folder already; leave out --out")
-    if options["threads"] is None:
-        options["threads"] = min(count_cores(), 16)
-    check_options(options)
-    if options["seed"] is None:
-        options["seed"] = draw_seed()
-    return options
+    for field in dataclasses.fields(settings):
+        if names and field.name not in names:
+            continue
+        about = field.metadata
+        text = about["text"]
+        if "(default" not in text and field.default not in (None, False):
+            text = f"{text} (default: {field.default})"
+        kind = {"default": None if names else argparse.SUPPRESS, "help": text}
+        if type_of(field) is bool:
+            kind["action"] = "store_true"
+        else:
+            kind |= {"type": type_of(field), "choices": about["choices"]}
+            kind["metavar"] = about["metavar"]
+            if kind["metavar"] is None and type_of(field) is not str:
+                kind["metavar"] = "N"
+        parser.add_argument(f"--{field.name.replace('_', '-')}", **kind)
 
 
-def check_options(options):
-    """Raise InputError for a number that is out of its range."""
-    check_positive(options, ("epochs", "steps", "latent_dim", "threads", "max_steps"))
-    seed = options["seed"]
-    if seed is not None and not 0 <= seed < 2**31:
-        raise InputError(f"--seed {seed}: must be from 0 to 2147483647")
+def type_of(field):
+    """Return the type of a dataclass field whose value may be None, too."""
+    types = [kind for kind in get_args(field.type) if kind is not type(None)]
+    return types[0] if types else field.type
 
 
-def check_positive(options, names):
-    """Raise InputError where an option of these names is given and less than 1."""
-    for name in names:
-        value = options.get(name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+def check_value(field, value):
+    """Raise InputError where an option can't have this value."""
+    about, name = field.metadata, f"--{field.name.replace('_', '-')}"
+    if value is None and field.default is None:
+        return
+    kind = type_of(field)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if kind is str and isinstance(value, Path):
+        value = str(value)
+    if type(value) is not kind:
+        raise InputError(f"{name} {value!r}: must be of type {kind.__name__}")
+    least, most = about["least"], about["most"]
+    if (least is not None and value < least) or (most is not None and value > most):
+        wanted = f"from {least} to {most}" if most is not None else f"{least} or more"
+        raise InputError(f"{name} {value}: must be {wanted}")
+    if about["choices"] and value not in about["choices"]:
+        raise InputError(
+            f"{name} {value}: must be one of {', '.join(about['choices'])}"
+        )
+    if about["check"]:
+        about["check"](value)
 
 
-def keeps_log(args):
-    """Tell whether the run is to keep a log for TensorBoard.
+def read_options(folder, settings):
+    """Return the options of the run in `folder`, a dict, as its settings.json has them.
 
-    A resumed run goes on with the one that it has.
-    """
-    return args.tensorboard or bool(args.resume and has_log(Path(args.resume)))
-
-
-def verbosity(args):
-    """Return 0, 1 or 2."""
-    if args.verbose == "auto":
-        return 1 if sys.stdout.isatty() else 2
-    return int(args.verbose)
-
-
-def saved_options(folder, given, defaults, parse_arguments, growing=()):
-    """Return the options of the run in `folder`, to be resumed with those given.
-
-    Raises InputError where there is no run or a given option differs from the run's;
-    those in `growing` may grow, and max_steps holds for one start only.
+    An option that is younger than the run has its default there. Raises InputError
+    where there is no run of a script with these settings.
     """
     path = Path(folder) / "settings.json"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))["options"]
-        # the settings may be older than this option
-        saved = {"image_size": None, **saved}
-        saved = {name: saved[name] for name in defaults if saved[name] is not None}
+        known = {f.name: f for f in dataclasses.fields(settings) if f.metadata["saved"]}
+        if unknown := sorted(set(saved) - set(known)):
+            raise ValueError(f"it has {', '.join(unknown)[:60]}")
+        saved = {
+            name: value
+            for name, value in saved.items()
+            if value is not None and known[name].metadata["resume"] != "once"
+        }
+        for name, value in saved.items():
+            check_value(known[name], value)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: not the settings of a run; name a run's folder"
+            f"{path}: not the settings of a run of this script; name a run's folder"
         ) from error
-    # as on the command line, so that types and choices are checked
-    arguments = [f"--{name.replace('_', '-')}={saved[name]}" for name in saved]
-    parsed = vars(parse_arguments(arguments))
-    options = {**defaults, **{name: parsed[name] for name in saved}}
-    for name, value in given.items():
-        grows = name in growing and value >= options[name]
-        # the images are compared later, wherever their file is
-        free = name in ("max_steps", "data")
-        if value != options[name] and not grows and not free:
-            raise InputError(
-                f"{folder}: was started with {name} {options[name]}, not {value}; "
-                "resume it without that option"
-            )
-    return {**options, "max_steps": None, **given}
+    return saved

@@ -12,9 +12,6 @@ import io
 
 from gankit.backend import Image, tf
 from gankit.folders import write_atomically
-from gankit.models.classify import class_probabilities
-from gankit.pictures import count_confusions, draw_confusions
-from gankit.training.records import ACCURACY
 
 FOLDER = "tensorboard"
 EVENT_FILES = "events.out.tfevents.*"
@@ -24,14 +21,14 @@ QUEUE, FLUSH_MS = 1000, 10_000
 class EventLog:
     """Writes a run's event files; a context manager that closes them.
 
-    classifier: the model that the run measures; test_dataset: [X, y], whose
-    confusions are drawn whenever there is a sheet of samples, or None. n_classes,
-    class_names: the classes, the names a list of str or None.
+    folder: the run's; columns: the names of a step's figures; evaluations: those of
+    an evaluation's.
     """
 
-    def __init__(self, classifier, test_dataset, n_classes, class_names=None):
-        self._classifier, self._test_dataset = classifier, test_dataset
-        self._n_classes, self._class_names = n_classes, class_names
+    def __init__(self, folder, columns, evaluations):
+        self._folder = folder / FOLDER
+        self._step_tags = [f"step/{name}" for name in columns]
+        self._evaluation_tags = [f"evaluation/{name}" for name in evaluations]
         self._writer = None
 
     def __enter__(self):
@@ -42,69 +39,47 @@ class EventLog:
             with as_os_error():
                 self._writer.close()
 
-    def begin(self, out, columns, history, accuracy):
-        """Open the log of the run in the folder `out`, which has made some steps.
+    def begin(self, records):
+        """Open the log of a run that has made some steps, as its Records tell.
 
-        columns: those of history.csv; history: the figures of the steps made;
-        accuracy: rows of accuracy.csv. What the log has of later steps is removed,
-        and what it lacks of these figures is added: it was then written by a process
-        that was killed, or by none.
+        What the log has of later steps is removed, and what it lacks of these figures
+        is added: it was then written by a process that was killed, or by none.
         """
-        self._out, self._columns = out, columns
-        folder = out / FOLDER
-        folder.mkdir(exist_ok=True)
-        known = keep_steps(folder, len(history))
+        self._folder.mkdir(exist_ok=True)
+        known = keep_steps(self._folder, len(records.history))
         self._writer = tf.summary.create_file_writer(
-            str(folder), max_queue=QUEUE, flush_millis=FLUSH_MS
+            str(self._folder), max_queue=QUEUE, flush_millis=FLUSH_MS
         )
-        tags = self._step_tags()
         self.add_steps(
             (step, figures)
-            for step, figures in enumerate(history, 1)
-            if (step, tags[0]) not in known
+            for step, figures in enumerate(records.history, 1)
+            if (step, self._step_tags[0]) not in known
         )
-        for row in accuracy:
-            self._add_accuracies(row, known)
+        for row in records.accuracy:
+            self._add_figures(row, known)
 
     def add_steps(self, rows):
         """Add the figures of steps: pairs of step and figures, as columns name them."""
         for step, figures in rows:
-            self._write(step, zip(self._step_tags(), figures, strict=True))
+            self._write(step, zip(self._step_tags, figures, strict=True))
 
-    def add_evaluation(self, row):
-        """Add a row of accuracy.csv, and the sheet and the confusions of its step."""
-        self._add_accuracies(row)
-        step = int(row[ACCURACY.index("step")])
-        sheet = self._out / f"generated_plot_{step:04d}.png"
-        if sheet.exists():
-            self._write(step, images=[("samples", sheet.read_bytes())])
-            if self._test_dataset is not None:
-                self._write(step, images=[("confusions", self._draw_confusions())])
+    def add_evaluation(self, row, pictures):
+        """Add an evaluation; row: as in Records; pictures: {tag: PNG or figure}."""
+        self._add_figures(row)
+        pngs = [(tag, to_png(picture)) for tag, picture in pictures.items()]
+        for png in pngs:
+            self._write(row[1], images=[png])
         with as_os_error():
             self._writer.flush()
 
-    def _step_tags(self):
-        return [f"step/{name}" for name in self._columns[1:]]
-
-    def _add_accuracies(self, row, known=()):
-        named = dict(zip(ACCURACY, row, strict=True))
-        step = int(named["step"])
+    def _add_figures(self, row, known=()):
+        _, step, *figures, _ = row
         scalars = [
-            (f"evaluation/{name}", float(named[name]))
-            for name in ("train_accuracy", "test_accuracy", "labelled_error")
-            if named[name] and (step, f"evaluation/{name}") not in known
+            (tag, value)
+            for tag, value in zip(self._evaluation_tags, figures, strict=True)
+            if value is not None and (step, tag) not in known
         ]
         self._write(step, scalars)
-
-    def _draw_confusions(self):
-        X, y = self._test_dataset
-        n_classes = self._n_classes
-        probabilities = class_probabilities(self._classifier, X, n_classes=n_classes)
-        confusion = count_confusions(y, probabilities.argmax(axis=-1), n_classes)
-        fig = draw_confusions(confusion, self._class_names)
-        file = io.BytesIO()
-        fig.savefig(file, format="png", dpi=100)
-        return file.getvalue()
 
     def _write(self, step, scalars=(), images=()):
         """Write scalars, pairs (tag, number), and images, (tag, PNG), as one event."""
@@ -121,6 +96,15 @@ class EventLog:
             content = Summary(value=values).SerializeToString()
             with as_os_error(), self._writer.as_default():
                 tf.summary.experimental.write_raw_pb(content, step=step)
+
+
+def to_png(picture):
+    """Return the bytes of a PNG file: those given, or a Matplotlib figure's."""
+    if isinstance(picture, bytes):
+        return picture
+    file = io.BytesIO()
+    picture.savefig(file, format="png", dpi=100)
+    return file.getvalue()
 
 
 @contextlib.contextmanager
