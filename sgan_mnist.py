@@ -14,19 +14,15 @@ import sys
 from dataclasses import dataclass
 
 import discriminators
+import helpers
 from gankit.backend import keras, layers, tf
-from gankit.command import InputError, run_script
+from gankit.command import run_script
 from gankit.data.labels import check_labels, describe_labelled
 from gankit.data.load import load_arrays
 from gankit.models.classify import count_classes
-from gankit.training.batches import define_take
+from gankit.training.batches import check_batch, define_take, update
 from gankit.training.run import LabelledRun
 from gankit.training.settings import RunSettings, option
-from helpers import (
-    generate_fake_samples,
-    load_real_samples,
-    select_supervised_samples,
-)
 
 HISTORY = ("c_loss", "c_accuracy", "d_loss_real", "d_loss_fake", "g_loss")
 
@@ -97,16 +93,17 @@ def define_gan(g_model, d_model):
     return model
 
 
-def define_draw(dataset, supervised, latent_dim, n_batch):
+def define_draw(dataset, latent_dim, n_batch, run):
     """Return draw(draws), which draws the batch of a step in the graph.
 
-    dataset, supervised: [X, y], X as float32 in [-1, 1] or as uint8 in [0, 255], then
-    with a multiple of 4 pixels. draws: a gankit.training.batches.Draws.
+    dataset: [X, y], X as float32 in [-1, 1] or as uint8 in [0, 255], then with a
+    multiple of 4 pixels. run: with the labelled ones. draws: a training.batches.Draws.
     It returns X and y of half a batch of labelled images, X of half a batch of all
     images, and the latent points of half a batch and of a batch. This is what the
     tutorial's loop calls generate_real_samples and generate_latent_points for.
     """
     half_batch = n_batch // 2
+    supervised = run.supervised
     y_sup = tf.constant(supervised[1])
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
 
@@ -144,12 +141,6 @@ def define_train_step(g_model, d_model, c_model, gan_model, run):
 
     def deceive(z):
         return binary_loss(tf.ones((z.shape[0], 1)), gan_model(z, training=True))
-
-    def update(network, optimizer, tape, loss):
-        weights = network.trainable_variables
-        # in float16 the optimizer scales the loss, and the gradients back
-        scale = optimizer.scale_loss(tf.ones(()))
-        optimizer.apply(tape.gradient(loss, weights, scale), weights)
 
     c_model.optimizer.build(c_model.trainable_variables)
     d_model.optimizer.build(d_model.trainable_variables)
@@ -194,7 +185,7 @@ def summarize_performance(
     """
     run = run or LabelledRun("sgan_mnist", RunSettings(out="."))
     z = run.sheet_points(latent_dim, n_samples)
-    X, _ = generate_fake_samples(g_model, latent_dim, n_samples, z=z)
+    X, _ = helpers.generate_fake_samples(g_model, latent_dim, n_samples, z=z)
     figures = train_acc, test_acc, _ = run.measure(c_model, dataset)
     plot, g_name, c_name = run.save(step, X, g_model=g_model, c_model=c_model)
     if run.verbose:
@@ -225,15 +216,15 @@ def train(
     X: (n, h, w, c), float32 in [-1, 1] or uint8 in [0, 255]; y: int (n,), -1 for an
     image without label. n_labels images are labelled, as many of each class, or all
     that have labels where those are fewer; the other labels only measure accuracy.
-    Half a batch is labelled, half is unlabelled. run: a LabelledRun, which carries
+    Half a batch is labelled, half is unlabelled. run: a LabelledRun, which has
     seed, folder, test images and the rest; None for a new one in runs/.
     Raises InputError for what can't be used, and else what Run.make does.
     """
     run = run or LabelledRun("sgan_mnist")
-    check_batch(n_batch, len(dataset[0]))
+    check_batch(n_batch, len(dataset[0]), 2)
     bat_per_epo = len(dataset[0]) // n_batch
     n_steps = bat_per_epo * n_epochs
-    run.supervised, run.labelled = select_supervised_samples(
+    run.supervised, run.labelled = helpers.select_supervised_samples(
         dataset,
         n_labels,
         count_classes(c_model),
@@ -242,23 +233,23 @@ def train(
         return_indices=True,
     )
     print(run.supervised[0].shape, run.supervised[1].shape)
-    print(
-        f"n_epochs={n_epochs}, n_batch={n_batch}, 1/2={n_batch // 2}, "
-        f"b/e={bat_per_epo}, steps={n_steps}"
-    )
 
     def summarize(step):
         models = g_model, c_model
         return summarize_performance(step, *models, latent_dim, dataset, run=run)
 
     steps = run.compile(
-        define_draw(dataset, run.supervised, latent_dim, n_batch),
+        define_draw(dataset, latent_dim, n_batch, run),
         define_train_step(g_model, d_model, c_model, gan_model, run),
         [d_model, c_model, g_model]
         + [model.optimizer for model in (c_model, d_model, gan_model)],
         columns=HISTORY,
         draws=4,
         passes=4,
+    )
+    print(
+        f"n_epochs={n_epochs}, n_batch={n_batch}, "
+        f"1/2={n_batch // 2}, b/e={bat_per_epo}, steps={n_steps}"
     )
     return run.make(
         steps,
@@ -275,28 +266,16 @@ def describe_step(figures):
     """Return the tutorial's text of a step's five figures."""
     c_loss, c_acc, d_loss1, d_loss2, g_loss = figures
     return (
-        f"c[{c_loss:.3f},{100 * c_acc:.0f}], d[{d_loss1:.3f},{d_loss2:.3f}], "
-        f"g[{g_loss:.3f}]"
+        f"c[{c_loss:.3f},{100 * c_acc:.0f}], "
+        f"d[{d_loss1:.3f},{d_loss2:.3f}], g[{g_loss:.3f}]"
     )
-
-
-def check_batch(n_batch, n_images):
-    """Raise InputError for a batch that can't be halved or is larger than the data."""
-    if n_batch < 2 or n_batch % 2:
-        raise InputError(
-            f"batch {n_batch}: half of it is labelled; give an even number from 2 on"
-        )
-    if n_batch > n_images:
-        raise InputError(
-            f"batch {n_batch}: there are {n_images} images; give a smaller batch"
-        )
 
 
 def start(settings):
     """Train as the settings say."""
     data = load_arrays(settings.data, settings.image_size)
-    dataset = load_real_samples(data, scale=False)
-    check_batch(settings.batch, len(dataset[0]))
+    dataset = helpers.load_real_samples(data, scale=False)
+    check_batch(settings.batch, len(dataset[0]), 2)
     check_labels(dataset[1], settings.labels, data.n_classes, data.class_names)
     run = LabelledRun("sgan_mnist", settings, data=data)
     run.prepare(settings.batch)

@@ -6,58 +6,54 @@
     python sgan_tuned.py --without generator        # leave one ingredient out
     python sgan_tuned.py --resume runs/FOLDER       # go on with an interrupted run
 
-The functions are those of sgan_mnist.py in the same order, but for those that are the
-same, which are imported: `diff sgan_mnist.py sgan_tuned.py` shows what changes. Still
-one network is classifier and discriminator, its two answers stacked on the same
-logits. New are: augmented images; a running average of the classifier, the teacher,
-whose answers on unlabelled images the classifier learns to repeat; at first, equal
-shares of the classes; a generator that matches features; and a schedule.
+`diff sgan_mnist.py sgan_tuned.py` shows what changes. One network still is classifier
+and discriminator. New are: augmented images; a running average of the classifier, the
+teacher, whose answers on unlabelled images it learns to repeat; at first, equal shares
+of the classes; a generator that matches features; and a schedule.
 """
 
+import math
 import sys
 from dataclasses import dataclass
 
-import numpy as np
-
 import discriminators
+import helpers
 from gankit.backend import keras, layers, tf
-from gankit.command import InputError, run_script
+from gankit.command import run_script
 from gankit.data.labels import check_labels
 from gankit.data.load import load_arrays
 from gankit.models.classify import count_classes
-from gankit.training.augmentation import LINES, augment, draw_changes
-from gankit.training.batches import define_take
-from gankit.training.budget import check_budget, fit_to_budget
+from gankit.training import losses
+from gankit.training.augmentation import (
+    LINES,
+    augment,
+    define_augmentation,
+    draw_changes,
+)
+from gankit.training.batches import check_batch, define_take, prepare_update, update
+from gankit.training.budget import budget_option
 from gankit.training.run import LabelledRun
 from gankit.training.settings import RunSettings, option
-from helpers import load_real_samples, select_supervised_samples
-from sgan_mnist import check_batch, summarize_performance
+from sgan_mnist import summarize_performance
 
 HISTORY = (
     *("c_loss", "c_accuracy", "consistency"),
     *("d_loss_real", "d_loss_fake", "g_loss"),
 )
 
-# The settings below and in augmentation.py were chosen on 5,000 of the training images,
-# held out, with label draws (seeds 101 and up) that no reported run uses. That there
-# are lines, a balance and a LARGEST pixel is owed to failures of earlier states in the
-# reported draws.
-
+# Chosen on held-out images, see docs/tuned.md.
 # how strongly what the teacher sees is changed (Sohn et al. 2020, FixMatch)
 WEAK = 0.35
-# largest weight of the consistency loss, reached after this fraction of the steps
-CONSISTENCY, RAMP = 5.0, 0.5
-# weight, at first, of the loss that keeps the classes' shares of a batch's answers
-# equal; it falls to 0 as consistency's rises
-BALANCE = 1.0
+# largest weight of the consistency loss, reached after this fraction of the steps, and
+# first weight of the balance loss, which falls to 0 as consistency's rises
+CONSISTENCY, RAMP, BALANCE = 5.0, 0.5, 1.0
 # of the teacher's weights, how much stays at each step (Tarvainen and Valpola 2017)
 DECAY = 0.995
 # weight of d's two unsupervised losses, and of the tutorial's loss in that of g
 ADVERSARIAL, G_ADVERSARIAL = 1.0, 0.1
 # weight of the squares by which g's pixels, before tanh, exceed this size
 SATURATION, LARGEST = 0.02, 2.5
-RATE, G_RATE = 3e-3, 1e-3
-DROPOUT = 0.3
+RATE, G_RATE, DROPOUT = 3e-3, 1e-3, 0.3
 INGREDIENTS = (
     *("generator", "consistency", "balance", "augmentation"),
     *("lines", "averaging", "schedule"),
@@ -65,39 +61,19 @@ INGREDIENTS = (
 EVALUATIONS_PER_EPOCH = 3
 
 
-def check_ingredients(text):
-    """Raise InputError for a --without that names no ingredients."""
-    unknown = sorted(set(text.split("+")) - set(INGREDIENTS))
-    if unknown:
-        raise InputError(
-            f"--without {', '.join(unknown)}: not of {', '.join(INGREDIENTS)}"
-        )
-
-
 @dataclass(kw_only=True)
 class Settings(RunSettings):
     """Train the tuned semi-supervised GAN with a few labels, of MNIST or your own."""
 
     epochs: int = option(24, "passes over the training images", least=1)
-    batch: int = option(
-        100,
-        "unlabelled images a step; half as many are labelled and a quarter as many "
-        "generated",
-    )
+    batch: int = option(100, "unlabelled images a step, a multiple of 4")
     labels: int = option(100, "labelled images, of all classes")
     latent_dim: int = option(100, "size of a latent point", least=1)
-    budget: float | None = option(
-        None,
-        "train as long as this on this machine, instead of for --epochs",
-        check=check_budget,
-        metavar="MINUTES",
-        instead_of="epochs",
-    )
+    budget: float | None = budget_option()
     without: str | None = option(
         None,
         f"leave ingredients out, of {', '.join(INGREDIENTS)} (default: none)",
-        check=check_ingredients,
-        metavar="NAME[+NAME]",
+        several=INGREDIENTS,
     )
 
 
@@ -109,22 +85,13 @@ def define_discriminator(in_shape=(28, 28, 1), n_classes=10):
     generated images would need statistics of their own.
     """
 
-    def convolve(fe, n_maps, size, stride, name=None):
-        fe = layers.Conv2D(
-            n_maps,
-            (size, size),
-            strides=(stride, stride),
-            padding="same",
-            kernel_initializer="he_normal",
-        )(fe)
-        return layers.LeakyReLU(negative_slope=0.1, name=name)(fe)
-
-    in_image = keras.Input(shape=in_shape)
-    # 28x28 -> 14x14 -> 7x7 -> 3x3 for MNIST
-    fe = convolve(in_image, 32, 5, 2)
-    fe = convolve(fe, 64, 3, 1)
-    fe = convolve(fe, 64, 3, 2, name="features")
-    fe = convolve(fe, 128, 3, 1)
+    options = {"padding": "same", "kernel_initializer": "he_normal"}
+    in_image = fe = keras.Input(shape=in_shape)
+    # 28x28 -> 14x14 -> 7x7 for MNIST
+    sizes = (32, 5, 2), (64, 3, 1), (64, 3, 2), (128, 3, 1)
+    for i, (n_maps, size, stride) in enumerate(sizes):
+        fe = layers.Conv2D(n_maps, size, strides=stride, **options)(fe)
+        fe = layers.LeakyReLU(negative_slope=0.1, name=f"maps_{i}")(fe)
     fe = layers.MaxPooling2D()(fe)
     fe = layers.Flatten()(fe)
     fe = layers.Dropout(DROPOUT)(fe)
@@ -136,6 +103,7 @@ def define_discriminator(in_shape=(28, 28, 1), n_classes=10):
     c_model = keras.Model(in_image, c_out_layer)
     d_out_layer = discriminators.define_custom_activation()(dtype="float32")(logits)
     d_model = keras.Model(in_image, d_out_layer)
+    d_model.compile(keras.optimizers.Adam(RATE))
     return d_model, c_model
 
 
@@ -151,7 +119,7 @@ def define_generator(latent_dim, *, image_shape=(28, 28, 1)):
         gen = layers.Dense(500)(gen)
         gen = layers.BatchNormalization(scale=False)(gen)
         gen = layers.Activation("softplus")(gen)
-    gen = layers.Dense(int(np.prod(image_shape)), name="pixels")(gen)
+    gen = layers.Dense(math.prod(image_shape), name="pixels")(gen)
     gen = layers.Activation("tanh")(gen)
     out_layer = layers.Reshape(image_shape, dtype="float32")(gen)
     return keras.Model(in_lat, out_layer)
@@ -166,13 +134,10 @@ def define_gan(g_model, d_model):
     augmentation), or g would have to learn the changes.
     """
     changes = [keras.Input(shape=shape) for shape in ((8,), (), (6,))]
-    # places in an image need more than half precision
-    images = layers.Lambda(
-        lambda inputs: augment(*inputs),
-        output_shape=g_model.output_shape[1:],
-        dtype="float32",
-    )([g_model.output, *changes])
-    return keras.Model([*g_model.inputs, *changes], define_network(d_model)(images))
+    images = define_augmentation(g_model.output_shape)([g_model.output, *changes])
+    model = keras.Model([*g_model.inputs, *changes], define_network(d_model)(images))
+    model.compile(keras.optimizers.Adam(G_RATE, beta_1=0.5))
+    return model
 
 
 def define_network(d_model):
@@ -180,217 +145,126 @@ def define_network(d_model):
 
     The features are those maps that still know what is where in the image.
     """
-    maps = d_model.get_layer("features").output
+    maps = d_model.get_layer("maps_2").output
     outputs = [d_model.get_layer("logits").output, layers.Flatten()(maps)]
     return keras.Model(d_model.inputs, outputs)
 
 
-def ramp_up(done):
-    """Return consistency's share of its weight after this fraction of the steps.
-
-    exp(-5 (1 - t)^2), t from 0 to 1 at RAMP (Laine and Aila 2017, section 3.1).
-    """
-    return tf.exp(-5 * (1 - tf.minimum(done / RAMP, 1)) ** 2)
-
-
-def anneal(done):
-    """Return the share of the rates after this fraction of the steps: half a cosine."""
-    return 0.5 * (1 + tf.cos(np.pi * done))
-
-
-def consistency_loss(p, p_teacher):
-    """Return the mean squared distance of answers, (n, n_classes), from the teacher's."""
-    return tf.reduce_mean(tf.reduce_sum((p - p_teacher) ** 2, 1))
-
-
-def balance_loss(p):
-    """Return the mean of -log of the classes' shares in answers p, (n, n_classes).
-
-    It is smallest, log(n_classes), for equal shares (Arazo et al. 2020, section 3.1):
-    images far from the labelled ones of their class else fall to another.
-    """
-    return -tf.reduce_mean(tf.math.log(tf.reduce_mean(p, axis=0) + 1e-7))
-
-
-def real_loss(logits):
-    """Return the mean of -log D(x), D from logits (n, n_classes): Z/(Z + 1)."""
-    return tf.reduce_mean(tf.nn.softplus(-tf.reduce_logsumexp(logits, axis=1)))
-
-
-def generated_loss(logits):
-    """Return the mean of -log(1 - D(x)), D from logits (n, n_classes): Z/(Z + 1)."""
-    return tf.reduce_mean(tf.nn.softplus(tf.reduce_logsumexp(logits, axis=1)))
-
-
-def energy_distance(generated, real):
-    """Return the energy distance of two samples, in real ones' mean distances.
-
-    generated: float32 (m, k), real: (n, k). It compares the mean distances between and
-    within the samples (Székely and Rizzo 2013; as a GAN's loss: Bellemare et al.
-    2017), and is 0 on average where both are of one distribution, not only of one mean.
-    """
-
-    def distances(a, b):
-        squares = tf.reduce_sum(a**2, 1)[:, None] + tf.reduce_sum(b**2, 1)
-        squares -= 2 * tf.matmul(a, b, transpose_b=True)
-        # the slope of the root is infinite at 0
-        return tf.sqrt(tf.maximum(squares, 0) + 1e-6)
-
-    def within(a):
-        n = a.shape[0]
-        return tf.reduce_sum(distances(a, a)) / (n * (n - 1))
-
-    between = 2 * tf.reduce_mean(distances(generated, real))
-    return (between - within(generated)) / within(real) - 1
-
-
-def saturation_loss(pixels):
-    """Return the mean square by which pixels before tanh exceed LARGEST in size.
-
-    Where tanh is flat a pixel can't be unlearnt, and d knows g by it.
-    """
-    return tf.reduce_mean(tf.nn.relu(tf.abs(pixels) - LARGEST) ** 2)
-
-
-def update_teacher(average_model, c_model, decay):
-    """Move the average's weights towards c's, of which 1 - decay is taken over."""
-    for average, weight in zip(
-        average_model.trainable_variables, c_model.trainable_variables, strict=True
-    ):
-        average.assign(weight + decay * (average - weight))
-
-
-def define_draw(dataset, supervised, latent_dim, n_batch, without=()):
+def define_draw(dataset, latent_dim, n_batch, run):
     """Return draw(draws), which draws the batch of a step in the graph.
 
-    dataset, supervised: [X, y], X as float32 in [-1, 1] or as uint8 in [0, 255], then
-    with a multiple of 4 pixels. draws: a gankit.training.batches.Draws.
+    dataset: [X, y], X as float32 in [-1, 1] or as uint8 in [0, 255], then with a
+    multiple of 4 pixels. run: with the labelled ones. draws: a training.batches.Draws.
     It returns X and y of half a batch of labelled images; X of a batch of all images,
     changed, and changed less; twice the input of the GAN for a quarter of a batch;
-    and latent points and real images for two batches. without: of INGREDIENTS.
+    and latent points and real images for two batches.
     """
-    n_labelled, n_generated, n_compared = n_batch // 2, n_batch // 4, 2 * n_batch
+    half_batch = n_batch // 2
+    supervised = run.supervised
     y_sup = tf.constant(supervised[1])
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
-    full, weak = (1.0, 0.0 if "lines" in without else LINES), (WEAK, 0.0)
+    without = run.settings.without or ""
+    full = 1.0, 0.0 if "lines" in without else LINES
     if "augmentation" in without:
         full = 0.0, 0.0
 
     def draw(draws):
-        def changes(n, strength):
-            return draw_changes(n, draws.seed(), *strength)
-
-        def change(X, drawn):
+        def change(X, strength):
+            drawn = draw_changes(X.shape[0], draws.seed(), *strength)
             return X if "augmentation" in without else augment(X, *drawn)
 
-        labelled = draws.indices(n_labelled, len(supervised[0]))
+        labelled = draws.indices(half_batch, len(supervised[0]))
         unlabelled = draws.indices(n_batch, len(dataset[0]))
         y, X_real = tf.gather(y_sup, labelled), take_real(unlabelled)
-        X_labelled = change(take_labelled(labelled), changes(n_labelled, full))
-        X_teacher = change(X_real, changes(n_batch, weak))
-        X_real = change(X_real, changes(n_batch, full))
+        X_labelled = change(take_labelled(labelled), full)
+        X_teacher, X_real = change(X_real, (WEAK, 0.0)), change(X_real, full)
+        n = half_batch // 2
         fake, gan = (
-            (draws.points(n_generated, latent_dim), *changes(n_generated, full))
+            (draws.points(n, latent_dim), *draw_changes(n, draws.seed(), *full))
             for _ in range(2)
         )
-        z = draws.points(n_compared, latent_dim)
-        compared = z, take_real(draws.indices(n_compared, len(dataset[0])))
+        z = draws.points(2 * n_batch, latent_dim)
+        compared = z, take_real(draws.indices(2 * n_batch, len(dataset[0])))
         return X_labelled, y, X_real, X_teacher, fake, gan, compared
 
     return draw
 
 
-def define_train_step(
-    g_model, d_model, c_model, gan_model, average_model, optimizers, n_steps, run
-):
+def define_train_step(g_model, d_model, c_model, gan_model, run, average_model):
     """Return train_step(step, *batch), the updates of a training step.
 
     batch: what define_draw's draw returns. It returns the figures that HISTORY names,
-    float32 scalars. average_model: as c_model, whose running average it becomes.
-    optimizers: d's, g's. n_steps: variable, int64, the steps of the whole run, which
-    the schedule spans. run: a LabelledRun, which computes a batch in parts that can
-    run side by side, and whose settings name the ingredients to leave out.
+    float32 scalars. run: a LabelledRun, which computes a batch in parts that can run
+    side by side; its settings name the ingredients to leave out, and the schedule spans
+    its steps. average_model: as c_model, whose running average it becomes.
     """
-    d_optimizer, g_optimizer = optimizers
-    without = (run.settings.without or "").split("+")
+    without = run.settings.without or ""
     network = define_network(d_model)
     outputs = [g_model.output, g_model.get_layer("pixels").output]
     drawing = keras.Model(g_model.inputs, outputs)
-    d_weights, g_weights = network.trainable_variables, g_model.trainable_variables
-    d_optimizer.build(d_weights)
-    g_optimizer.build(g_weights)
-
-    def in_parts(network, batch, training):
-        """Return network(batch), computed part by part."""
-        outputs = [network(part, training=training) for part in run.split(batch)]
-        return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *outputs)
-
-    def flat(images):
-        return tf.reshape(images, (images.shape[0], -1))
+    d_model.optimizer.build(d_model.trainable_variables)
+    gan_model.optimizer.build(g_model.trainable_variables)
 
     def train_step(step, X_labelled, y, X_real, X_teacher, fake, gan, compared):
-        done = tf.cast(step, tf.float32) / tf.cast(n_steps, tf.float32)
+        done = run.done(step)
         if "schedule" not in without:
-            d_optimizer.learning_rate.assign(RATE * anneal(done))
-            g_optimizer.learning_rate.assign(G_RATE * anneal(done))
-        ramp = ramp_up(done)
+            d_model.optimizer.learning_rate.assign(RATE * losses.half_cosine(done))
+            gan_model.optimizer.learning_rate.assign(G_RATE * losses.half_cosine(done))
+        ramp = losses.ramp_up(done, RAMP)
 
         # (1-3) Update c and d, which are one network, by one sum of losses
-        p_teacher = in_parts(average_model, X_teacher, False)
+        p_teacher = run.answer(average_model, X_teacher)
         batch = [X_labelled, X_real]
         if "generator" not in without:
             z, *changes = fake
             batch.append(augment(g_model(z, training=True), *changes))
         sizes = [images.shape[0] for images in batch]
         with tf.GradientTape() as tape:
-            logits, features = in_parts(network, tf.concat(batch, 0), True)
+            logits, features = run.answer(network, tf.concat(batch, 0), training=True)
             logits_labelled, logits_real, *logits_fake = tf.split(logits, sizes)
             # -log p(y|x) on labelled images
             loss = c_loss = tf.reduce_mean(
                 tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits_labelled)
             )
             p_real = tf.nn.softmax(logits_real)
-            consistency = consistency_loss(p_real, p_teacher)
+            consistency = losses.consistency_loss(p_real, p_teacher)
             if "consistency" not in without:
                 loss += CONSISTENCY * ramp * consistency
             if "balance" not in without:
-                loss += BALANCE * (1 - ramp) * balance_loss(p_real)
+                loss += BALANCE * (1 - ramp) * losses.balance_loss(p_real)
             d_loss_real = d_loss_fake = tf.zeros(())
             if "generator" not in without:
-                d_loss_real = real_loss(logits_real)
-                d_loss_fake = generated_loss(*logits_fake)
+                d_loss_real = losses.real_loss(logits_real)
+                d_loss_fake = losses.generated_loss(*logits_fake)
                 loss += 0.5 * ADVERSARIAL * (d_loss_real + d_loss_fake)
-            scaled = d_optimizer.scale_loss(loss)
-        d_gradients = tape.gradient(scaled, d_weights)
+        move_d = prepare_update(d_model, d_model.optimizer, tape, loss)
 
         # (4) Update g alone: its images and their features shall be distributed as
         # real ones, and d shall take them for real
         g_loss = tf.zeros(())
         if "generator" not in without:
-            real = tf.cast(tf.split(features, sizes)[1], tf.float32)
+            _, real, *_ = tf.split(features, sizes)
             z, X_compared = compared
             with tf.GradientTape() as tape:
                 logits, generated = gan_model(gan, training=True)
-                g_loss = energy_distance(tf.cast(generated, tf.float32), real)
+                g_loss = losses.energy_distance(generated, real)
                 # the features alone let g draw one shape for all latent points
                 images, pixels = drawing(z, training=True)
-                g_loss += energy_distance(flat(images), flat(X_compared))
-                g_loss += SATURATION * saturation_loss(tf.cast(pixels, tf.float32))
-                g_loss += G_ADVERSARIAL * real_loss(logits)
-                scaled = g_optimizer.scale_loss(g_loss)
-            g_optimizer.apply(tape.gradient(scaled, g_weights), g_weights)
-        d_optimizer.apply(d_gradients, d_weights)
+                g_loss += losses.energy_distance(images, X_compared)
+                g_loss += SATURATION * losses.saturation_loss(pixels, LARGEST)
+                g_loss += G_ADVERSARIAL * losses.real_loss(logits)
+            update(g_model, gan_model.optimizer, tape, g_loss)
+        move_d()
 
         # The teacher: a running average of the weights, short at first
         count = tf.cast(step, tf.float32) + 1
         decay = tf.minimum(DECAY, count / (count + 9))
         if "averaging" in without:
             decay = tf.zeros(())
-        update_teacher(average_model, c_model, decay)
+        losses.update_average(average_model, c_model, decay)
 
-        c_acc = tf.reduce_mean(
-            keras.metrics.sparse_categorical_accuracy(y, logits_labelled)
-        )
+        accuracy = keras.metrics.sparse_categorical_accuracy(y, logits_labelled)
+        c_acc = tf.reduce_mean(accuracy)
         return c_loss, c_acc, consistency, d_loss_real, d_loss_fake, g_loss
 
     return train_step
@@ -411,18 +285,20 @@ def train(
 ):
     """Train the four models on [X, y] and fill a run's folder; return its path.
 
-    As in sgan_mnist.py, but for: n_batch images a step are unlabelled, half as many
-    labelled, a quarter as many generated; the settings of run, a LabelledRun, may have
-    a budget, to which the number of steps is fitted by timing some of them, n_epochs
-    then being left out of account. The classifier that is measured and saved is the
-    running average.
+    X: (n, h, w, c), float32 in [-1, 1] or uint8 in [0, 255]; y: int (n,), -1 for an
+    image without label. n_labels images are labelled, as many of each class, or all
+    that have labels where those are fewer; the other labels only measure accuracy.
+    n_batch images are unlabelled, half as many labelled. run: a LabelledRun, which has
+    seed, folder, test images and the rest; None for a new one in runs/. Where its
+    settings have a budget, the steps are fitted to that. The classifier that is
+    measured and saved is the running average.
+    Raises InputError for what can't be used, and else what Run.make does.
     """
     run = run or LabelledRun("sgan_tuned", Settings())
-    check_quarters(n_batch)
-    check_batch(n_batch, len(dataset[0]))
+    check_batch(n_batch, len(dataset[0]), 4)
     bat_per_epo = len(dataset[0]) // n_batch
     n_steps = bat_per_epo * n_epochs
-    run.supervised, run.labelled = select_supervised_samples(
+    run.supervised, run.labelled = helpers.select_supervised_samples(
         dataset,
         n_labels,
         count_classes(c_model),
@@ -434,13 +310,6 @@ def train(
 
     average_model = keras.models.clone_model(c_model)
     average_model.set_weights(c_model.get_weights())
-    optimizers = [
-        keras.optimizers.Adam(RATE),
-        keras.optimizers.Adam(G_RATE, beta_1=0.5),
-    ]
-    if keras.config.dtype_policy().name == "mixed_float16":
-        optimizers = list(map(keras.optimizers.LossScaleOptimizer, optimizers))
-    steps_in_all = tf.Variable(n_steps, dtype=tf.int64)
     evaluate_every = -(-bat_per_epo // EVALUATIONS_PER_EPOCH)
 
     def summarize(step):
@@ -449,26 +318,18 @@ def train(
         if step % bat_per_epo and not last:
             _, test_acc, _ = run.measure(average_model, None)
             return None, test_acc, None
-        # the whole training set takes a while
-        measured = dataset if last else None
+        measured = dataset if last else None  # all of it takes a while
         return summarize_performance(step, *models, latent_dim, measured, run=run)
 
-    without = (run.settings.without or "").split("+")
-    models = g_model, d_model, c_model, gan_model, average_model
     steps = run.compile(
-        define_draw(dataset, run.supervised, latent_dim, n_batch, without),
-        define_train_step(*models, optimizers, steps_in_all, run),
-        [d_model, average_model.variables, g_model, *optimizers],
+        define_draw(dataset, latent_dim, n_batch, run),
+        define_train_step(g_model, d_model, c_model, gan_model, run, average_model),
+        [d_model, average_model.variables, g_model]
+        + [model.optimizer for model in (d_model, gan_model)],
         columns=HISTORY,
         draws=11,
     )
-    if run.resumed:
-        n_steps = run.recorded_steps()
-    elif run.settings.budget is not None:
-        n_steps = fit_to_budget(
-            run.settings.budget, steps, average_model, dataset, run.test, evaluate_every
-        )
-    steps_in_all.assign(n_steps)
+    n_steps = run.fit(n_steps, steps, average_model, dataset, evaluate_every)
     print(
         f"n_epochs={n_steps / bat_per_epo:.4g}, n_batch={n_batch}, "
         f"1/2={n_batch // 2}, b/e={bat_per_epo}, steps={n_steps}"
@@ -494,21 +355,11 @@ def describe_step(figures):
     )
 
 
-def check_quarters(n_batch):
-    """Raise InputError for a batch without quarters of several images."""
-    if n_batch < 8 or n_batch % 4:
-        raise InputError(
-            f"batch {n_batch}: half as many are labelled, a quarter as many generated; "
-            "give a multiple of 4 from 8 on"
-        )
-
-
 def start(settings):
     """Train as the settings say."""
     data = load_arrays(settings.data, settings.image_size)
-    dataset = load_real_samples(data, scale=False)
-    check_quarters(settings.batch)
-    check_batch(settings.batch, len(dataset[0]))
+    dataset = helpers.load_real_samples(data, scale=False)
+    check_batch(settings.batch, len(dataset[0]), 4)
     check_labels(dataset[1], settings.labels, data.n_classes, data.class_names)
     run = LabelledRun("sgan_tuned", settings, data=data)
     run.prepare(settings.batch)

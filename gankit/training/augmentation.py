@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gankit.backend import tf
+from gankit.backend import layers, tf
 
 # The settings below were chosen on 5,000 of the training images, held out, with label
 # draws (seeds 101 and up) that no reported run uses. That there are lines, a balance
@@ -92,3 +92,13 @@ def augment(images, maps, thickness, lines):
 
     above = row(0)
     return above + (y - top)[..., None] * (row(1) - above)
+
+
+def define_augmentation(shape):
+    """Return augment as a layer: [images, maps, thickness, lines] -> images of shape.
+
+    It computes in float32 in every precision: places in an image need the digits.
+    """
+    return layers.Lambda(
+        lambda inputs: augment(*inputs), output_shape=shape[1:], dtype="float32"
+    )

@@ -3,6 +3,7 @@
 import numpy as np
 
 from gankit.backend import keras, tf
+from gankit.command import InputError
 from gankit.data.images import scale_images
 from gankit.training.fast_conv import accelerate
 
@@ -61,6 +62,30 @@ class Draws:
         return tf.random.stateless_uniform(shape, self.seed(), low, high)
 
 
+def answer_in_parts(network, batch, n_parts, training):
+    """Return network(batch), computed part by part; it may have several outputs."""
+    parts = split_in_parts(batch, n_parts)
+    outputs = [network(part, training=training) for part in parts]
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *outputs)
+
+
+def check_batch(n_batch, n_images, divisor):
+    """Raise InputError for a batch that has no whole parts, or more than the data.
+
+    divisor: of so many equal parts a batch is made up.
+    """
+    least = 2 if divisor == 2 else 2 * divisor
+    if n_batch < least or n_batch % divisor:
+        raise InputError(
+            f"batch {n_batch}: must have {divisor} equal parts; give a multiple of "
+            f"{divisor} from {least} on"
+        )
+    if n_batch > n_images:
+        raise InputError(
+            f"batch {n_batch}: there are {n_images} images; give a smaller batch"
+        )
+
+
 def derive_seed(seed):
     """Return another seed, from 0 to 2**31 - 1, for dropout.
 
@@ -81,6 +106,20 @@ def mean_in_parts(objective, batch, n_parts):
     parts = zip(*(split_in_parts(tensor, n_parts) for tensor in batch), strict=True)
     n = batch[0].shape[0]
     return tf.add_n([objective(*part) * (part[0].shape[0] / n) for part in parts])
+
+
+def update(network, optimizer, tape, loss):
+    """Move a network's trainable weights by the gradients of a loss on the tape."""
+    prepare_update(network, optimizer, tape, loss)()
+
+
+def prepare_update(network, optimizer, tape, loss):
+    """Compute an update's gradients now; return a function that moves the weights."""
+    weights = network.trainable_variables
+    # in float16 the optimizer scales the loss, and the gradients back
+    scale = optimizer.scale_loss(tf.ones(()))
+    gradients = tape.gradient(loss, weights, scale)
+    return lambda: optimizer.apply(gradients, weights)
 
 
 def seed_generators(models):

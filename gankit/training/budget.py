@@ -6,6 +6,7 @@ import numpy as np
 
 from gankit.command import InputError
 from gankit.models.classify import class_probabilities
+from gankit.training.settings import option
 
 
 def fit_to_budget(minutes, steps, c_model, dataset, test_dataset, evaluate_every):
@@ -36,6 +37,17 @@ def fit_to_budget(minutes, steps, c_model, dataset, test_dataset, evaluate_every
         per_step += per_image * len(test_dataset[0]) / evaluate_every
     left = 60 * minutes - (time.perf_counter() - started) - per_image * len(X)
     return max(1, int(left / per_step))
+
+
+def budget_option():
+    """Return the settings' option of a budget, None without one."""
+    return option(
+        None,
+        "train as long as this on this machine, instead of for --epochs",
+        check=check_budget,
+        metavar="MINUTES",
+        instead_of="epochs",
+    )
 
 
 def check_budget(minutes):

@@ -21,7 +21,13 @@ from gankit.folders import (
 from gankit.models.classify import class_probabilities, count_classes
 from gankit.models.files import save_model
 from gankit.pictures import count_confusions, draw_confusions, save_sheet
-from gankit.training.batches import Steps, mean_in_parts, split_in_parts
+from gankit.training.batches import (
+    Steps,
+    answer_in_parts,
+    mean_in_parts,
+    split_in_parts,
+)
+from gankit.training.budget import fit_to_budget
 from gankit.training.devices import (
     choose_jit,
     choose_precision,
@@ -63,6 +69,7 @@ class Run:
         self.jit, self.n_parts = False, 1
         self.folder = None
         self._points = {}
+        self._n_steps = None
 
     @property
     def resumed(self):
@@ -114,12 +121,17 @@ class Run:
         """Return the mean of objective over a batch, computed in the run's parts."""
         return mean_in_parts(objective, batch, self.n_parts)
 
+    def answer(self, network, batch, training=False):
+        """Return network(batch), computed in the run's parts."""
+        return answer_in_parts(network, batch, self.n_parts, training)
+
     def split(self, batch):
         """Return a batch in the run's parts, a list of tensors."""
         return split_in_parts(batch, self.n_parts)
 
     def compile(self, draw, train_step, state, *, columns, draws, passes=1):
         """Return the run's batches.Steps, to which the arguments belong."""
+        self._n_steps = tf.Variable(1, dtype=tf.int64)
         return Steps(
             draw,
             train_step,
@@ -169,6 +181,23 @@ class Run:
             described["class_names"] = self.class_names
         return described
 
+    def done(self, step):
+        """Return the fraction of the run's steps that are made, float32, in a graph."""
+        return tf.cast(step, tf.float32) / tf.cast(self._n_steps, tf.float32)
+
+    def plan(self, n_steps, fit=None):
+        """Fix how many steps the run makes in all, and return it.
+
+        That is n_steps, or what fit(minutes) returns where the settings have a budget
+        of minutes; a resumed run keeps to what it was started with.
+        """
+        if self.resumed and fit is not None:
+            n_steps = self.recorded_steps()
+        elif fit is not None and self.settings.budget is not None:
+            n_steps = fit(self.settings.budget)
+        self._n_steps.assign(n_steps)
+        return n_steps
+
     def recorded_steps(self):
         """Return how many steps the resumed run is to make, from its settings."""
         path = Path(self.settings.resume) / "settings.json"
@@ -211,6 +240,16 @@ class LabelledRun(Run):
     def __init__(self, name, settings=None, *, data=None):
         super().__init__(name, settings, data=data)
         self.labelled = self.supervised = self._confusion = None
+
+    def fit(self, n_steps, steps, c_model, dataset, evaluate_every):
+        """Return plan(n_steps), where a budget counts as fit_to_budget does."""
+
+        def fit(minutes):
+            return fit_to_budget(
+                minutes, steps, c_model, dataset, self.test, evaluate_every
+            )
+
+        return self.plan(n_steps, fit)
 
     def measure(self, c_model, dataset):
         """Return the percentages of `evaluations`, None where there are no such images.

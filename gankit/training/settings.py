@@ -23,6 +23,7 @@ def option(
     least=None,
     most=None,
     choices=None,
+    several=(),
     check=None,
     metavar=None,
     instead_of=None,
@@ -31,7 +32,8 @@ def option(
 ):
     """Return a dataclass field that is an option of the command line.
 
-    text: its help. least, most: its range. choices: the texts that it may be. check:
+    text: its help. least, most: its range. choices: the texts that it may be; several:
+    those of which it may be one or more, with + between them. check:
     value -> None, raises InputError for what can't be used. instead_of: an option that
     can't be given beside it, since this one sets it. resume: what a resumed run may
     change: 'same' nothing, 'grow' to a larger value, 'free' any; 'once' is free, and
@@ -44,6 +46,7 @@ def option(
             "least": least,
             "most": most,
             "choices": choices and tuple(choices),
+            "several": several,
             "check": check,
             "metavar": metavar,
             "instead_of": instead_of,
@@ -217,6 +220,8 @@ def add_options(parser, settings, *names):
         else:
             kind |= {"type": type_of(field), "choices": about["choices"]}
             kind["metavar"] = about["metavar"]
+            if about["several"]:
+                kind["metavar"] = "NAME[+NAME]"
             if kind["metavar"] is None and type_of(field) is not str:
                 kind["metavar"] = "N"
         parser.add_argument(f"--{field.name.replace('_', '-')}", **kind)
@@ -248,6 +253,11 @@ def check_value(field, value):
         raise InputError(
             f"{name} {value}: must be one of {', '.join(about['choices'])}"
         )
+    if about["several"] and (
+        unknown := sorted(set(value.split("+")) - set(about["several"]))
+    ):
+        names = ", ".join(about["several"])
+        raise InputError(f"{name} {', '.join(unknown)}: not of {names}")
     if about["check"]:
         about["check"](value)
 
