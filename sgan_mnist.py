@@ -97,7 +97,7 @@ def define_draw(dataset, latent_dim, n_batch, run):
     """Return draw(draws), which draws the batch of a step in the graph.
 
     dataset: [X, y], X as float32 in [-1, 1] or as uint8 in [0, 255], then with a
-    multiple of 4 pixels. run: with the labelled ones. draws: a training.batches.Draws.
+    multiple of 8 values. run: with the labelled ones. draws: a training.batches.Draws.
     It returns X and y of half a batch of labelled images, X of half a batch of all
     images, and the latent points of half a batch and of a batch. This is what the
     tutorial's loop calls generate_real_samples and generate_latent_points for.

@@ -154,7 +154,7 @@ def define_draw(dataset, latent_dim, n_batch, run):
     """Return draw(draws), which draws the batch of a step in the graph.
 
     dataset: [X, y], X as float32 in [-1, 1] or as uint8 in [0, 255], then with a
-    multiple of 4 pixels. run: with the labelled ones. draws: a training.batches.Draws.
+    multiple of 8 values. run: with the labelled ones. draws: a training.batches.Draws.
     It returns X and y of half a batch of labelled images; X of a batch of all images,
     changed, and changed less; twice the input of the GAN for a quarter of a batch;
     and latent points and real images for two batches.
