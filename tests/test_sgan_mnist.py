@@ -15,6 +15,9 @@ from gankit import pictures
 from gankit.data import images, labels, load
 from gankit.models import classify
 from gankit.training import batches, fast_conv, records
+from gankit.training.run import LabelledRun
+from gankit.training.settings import RunSettings
+from parts import moved, values
 
 DESIGNS = ("stacked", "shared", "multi-output")
 LATENT_DIM = 6
@@ -40,23 +43,24 @@ def supervised_of(dataset):
     return [dataset[0][chosen], dataset[1][chosen]]
 
 
-def define_steps(models, dataset, n_batch=8, seed=7, **options):
-    return sgan_mnist.define_train_steps(
-        *models, dataset, supervised_of(dataset), LATENT_DIM, n_batch, seed, **options
+def define_steps(models, dataset, n_batch=8, seed=7, jit=False, n_parts=1):
+    run = LabelledRun("sgan_mnist", RunSettings(seed=seed))
+    run.jit, run.n_parts = jit, n_parts
+    run.supervised = supervised_of(dataset)
+    g_model, d_model, c_model, gan_model = models
+    return run.compile(
+        sgan_mnist.define_draw(dataset, LATENT_DIM, n_batch, run),
+        sgan_mnist.define_train_step(*models, run),
+        [d_model, c_model, g_model]
+        + [model.optimizer for model in (c_model, d_model, gan_model)],
+        columns=sgan_mnist.HISTORY,
+        draws=4,
+        passes=4,
     )
 
 
-def make_steps(train_steps, first, n):
-    return train_steps(tf.constant(first), tf.constant(n)).numpy()
-
-
-def values(variables):
-    return [np.array(variable) for variable in variables]
-
-
-def moved(before, variables):
-    """Which of the variables differ from their values before, bit for bit."""
-    return [not np.array_equal(b, v) for b, v in zip(before, variables, strict=True)]
+def make_steps(steps, first, n):
+    return steps(first, n).numpy()
 
 
 # ---------------------------------------------------------------- models
@@ -162,8 +166,9 @@ def test_the_compiled_step_equals_four_separate_updates(design, variant, dataset
         # error becomes a whole step where that size is next to nothing
         for model in (*models[1:], *references[1:]):
             model.optimizer.epsilon = 1e-2
-    if variant == "fast convolution":
-        fast_conv.accelerate(models[0])
+    else:
+        # as the compiled step does
+        fast_conv.accelerate(g_model)
     for d in (models[1], d_model):
         for layer in d.layers:
             if isinstance(layer, keras.layers.Dropout):
@@ -234,14 +239,8 @@ def test_images_as_bytes_give_the_same_bits(small_data, dataset):
     assert not any(moved(*results))
 
 
-@pytest.fixture
-def float16():
-    keras.config.set_dtype_policy("mixed_float16")
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
-def test_float16_scales_each_loss_and_skips_what_overflows(float16, dataset):
+def test_float16_scales_each_loss_and_skips_what_overflows(precision, dataset):
+    precision("mixed_float16")
     models = g_model, d_model, c_model, gan_model = define_models()
     optimizers = [model.optimizer for model in (c_model, d_model, gan_model)]
     assert all(isinstance(o, keras.optimizers.LossScaleOptimizer) for o in optimizers)
@@ -290,8 +289,9 @@ def test_the_classifier_learns(dataset):
 # ---------------------------------------------------------------- a run
 
 
-def read_csv(path):
-    with open(path, newline="") as file:
+def read_table(path):
+    """The header and the rows of a table, lists of texts."""
+    with open(path, newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     return header, rows
 
@@ -334,6 +334,7 @@ def test_the_files_of_a_run(tiny_run, small_data):
         *(f"checkpoint-00000{step}.npz" for step in (2, 4)),
         "curves.png",
         "animation.gif",
+        "finished",
         *(f"generated_plot_{step}.png" for step in ("0002", "0004")),
         *(f"g_model_{step}.keras" for step in ("0002", "0004")),
         *(f"c_model_{step}.keras" for step in ("0002", "0004")),
@@ -346,16 +347,16 @@ def test_the_files_of_a_run(tiny_run, small_data):
     assert len(set(labelled)) == 100
     assert np.bincount(y[labelled]).tolist() == [10] * 10
 
-    header, rows = read_csv(run / "history.csv")
-    assert header == list(sgan_mnist.HISTORY)
+    header, rows = read_table(run / "history.csv")
+    assert header == ["step", *sgan_mnist.HISTORY]
     assert [row[0] for row in rows] == ["1", "2", "3", "4"]
     assert np.isfinite(np.array(rows, float)).all()
 
 
 def test_the_recorded_accuracies_are_those_of_the_saved_models(tiny_run, small_data):
     run, printed = tiny_run
-    header, rows = read_csv(run / "accuracy.csv")
-    assert header == list(records.ACCURACY)
+    header, rows = read_table(run / "accuracy.csv")
+    assert header == ["epoch", "step", *LabelledRun.evaluations, "seconds"]
     assert [row[:2] for row in rows] == [["1", "2"], ["2", "4"]]
     c_model = keras.saving.load_model(run / "c_model_0004.keras")
     data = load.load_arrays(small_data)
@@ -425,16 +426,15 @@ def test_the_other_designs_run(design, small_data, tmp_path, capsys):
     assert "\r>1/2 [##########..........] c[" in printed and "0:00:00 left" in printed
     c_model = keras.saving.load_model(tmp_path / "run/c_model_0002.h5", compile=False)
     assert c_model.output_shape == (None, 11 if design == "multi-output" else 10)
-    _, rows = read_csv(tmp_path / "run" / "accuracy.csv")
+    _, rows = read_table(tmp_path / "run" / "accuracy.csv")
     assert [row[:2] for row in rows] == [["0.2", "2"]]
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 def test_saved_models_predict_the_same(suffix, dataset, tmp_path):
     g_model, _, c_model, _ = define_models()
-    sgan_mnist.summarize_performance(
-        7, g_model, c_model, LATENT_DIM, dataset, out=tmp_path, file_format=suffix
-    )
+    run = LabelledRun("sgan_mnist", RunSettings(out=str(tmp_path), format=suffix))
+    sgan_mnist.summarize_performance(7, g_model, c_model, LATENT_DIM, dataset, run=run)
     z = helpers.generate_latent_points(LATENT_DIM, 5)
     for model, name, x in ((g_model, "g", z), (c_model, "c", dataset[0][:5])):
         path = tmp_path / f"{name}_model_0007.{suffix}"
@@ -448,10 +448,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(dataset, tmp_path):
     models = define_models()
     models[0].layers[-1].bias.assign([np.nan])
     with pytest.raises(records.DivergedError, match="step 1: d_loss_fake is nan"):
-        sgan_mnist.train(
-            *models, dataset, LATENT_DIM, 1, 8, n_labels=20, seed=1, out=tmp_path
-        )
-    _, rows = read_csv(tmp_path / "history.csv")
+        run = LabelledRun("sgan_mnist", RunSettings(seed=1, out=str(tmp_path)))
+        sgan_mnist.train(*models, dataset, LATENT_DIM, 1, 8, n_labels=20, run=run)
+    _, rows = read_table(tmp_path / "history.csv")
     assert len(rows) == 1 and rows[0][4] == "nan"
 
 
@@ -462,6 +461,21 @@ def test_train_as_the_tutorial_calls_it(dataset, tmp_path, monkeypatch):
     assert (tmp_path / run / "c_model_0001.keras").exists()
 
 
+def test_a_summary_as_the_tutorial_calls_it(dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    g_model, _, c_model, _ = define_models()
+    sgan_mnist.summarize_performance(0, g_model, c_model, LATENT_DIM, dataset, 4)
+    names = "generated_plot_0000.png", "g_model_0000.keras", "c_model_0000.keras"
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+    assert Image.open(names[0]).size == (112, 112)
+    accuracy = classify.measure_accuracy(c_model, *dataset)
+    assert capsys.readouterr().out == (
+        f"Classifier Accuracy: {accuracy:.3f}%\n>Saved: {{}}, {{}}, and {{}}\n".format(
+            *names
+        )
+    )
+
+
 # ---------------------------------------------------------------- bad input
 
 
@@ -470,9 +484,9 @@ def test_train_as_the_tutorial_calls_it(dataset, tmp_path, monkeypatch):
     [
         (["--labels", "105"], "105 labels: can't be shared out evenly"),
         (["--labels", "0"], "0 labels: can't be shared out evenly"),
-        (["--batch", "1"], "batch 1: half of it"),
-        (["--batch", "7"], "batch 7: half of it"),
-        (["--batch", "0"], "batch 0: half of it"),
+        (["--batch", "1"], "batch 1: must have 2 equal parts"),
+        (["--batch", "7"], "batch 7: must have 2 equal parts"),
+        (["--batch", "0"], "batch 0: must have 2 equal parts"),
         (["--batch", "202"], "batch 202: there are 200 images"),
         (["--epochs", "0"], "--epochs 0: must be 1 or more"),
         (["--latent-dim", "-1"], "--latent-dim -1: must be 1 or more"),
