@@ -32,7 +32,7 @@ from gankit.training.budget import check_budget
 from gankit.training.devices import PRECISIONS, count_cores, processor_name
 from gankit.training.grid import Grid, GridRun
 from gankit.training.records import write_rows
-from gankit.training.settings import add_data_options, check_positive
+from gankit.training.settings import DataSettings, add_options, check_positive
 from sgan_tuned import INGREDIENTS
 
 SCRIPTS = {
@@ -89,7 +89,7 @@ def parse_arguments(argv):
         help="threads a run (default: the cores shared out; 1 on a cluster)",
     )
     add("--cluster", metavar="ADDRESS", help="a Dask scheduler, instead of --jobs")
-    add_data_options(parser)
+    add_options(parser, DataSettings, "data", "image_size")
     add(
         "--epochs", type=int, metavar="N", help="of sgan and tuned (default: their own)"
     )

@@ -37,7 +37,7 @@ from gankit.pictures import (
     plain_style,
     save_figure,
 )
-from gankit.training.settings import add_data_options
+from gankit.training.settings import DataSettings, add_options
 
 
 def write_report(c_model, X, y, out, class_names=None):
@@ -158,7 +158,7 @@ def main(argv=None):
         help=".keras or .h5 file, or a run's folder, whose newest classifier is meant "
         "(default: the newest run's, else one that is shipped here)",
     )
-    add_data_options(parser)
+    add_options(parser, DataSettings, "data", "image_size")
     parser.add_argument(
         "--report",
         action="store_true",

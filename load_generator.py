@@ -27,7 +27,7 @@ from gankit.models.generate import generate, walk_between
 from gankit.pictures import save_frames, save_sheet, to_pixels
 from gankit.training.records import write_rows
 from gankit.training.run import draw_seed
-from gankit.training.settings import check_options
+from gankit.training.settings import TrainingSettings
 from helpers import generate_latent_points
 
 # samples.csv
@@ -103,7 +103,7 @@ def check_numbers(args):
         value = vars(args)[name]
         if not least <= value <= 10_000:
             raise InputError(f"--{name} {value}: must be from {least} to 10000")
-    check_options({"seed": args.seed})
+    TrainingSettings(seed=args.seed)  # checks it
 
 
 def run(args):

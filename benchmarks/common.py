@@ -22,10 +22,12 @@ sys.path.insert(0, str(ROOT))
 
 
 import sgan_mnist  # noqa: E402
-from gankit.backend import layers, tf  # noqa: E402
+from gankit.backend import layers  # noqa: E402
 from gankit.command import InputError, OneLineParser  # noqa: E402
 from gankit.folders import writable_folder, write_atomically  # noqa: E402
-from gankit.training import devices, fast_conv  # noqa: E402
+from gankit.training import devices  # noqa: E402
+from gankit.training.run import LabelledRun  # noqa: E402
+from gankit.training.settings import RunSettings  # noqa: E402
 from helpers import (  # noqa: E402
     generate_fake_samples,
     generate_latent_points,
@@ -81,17 +83,24 @@ def define_our_step(dataset, n_batch, n_labels=N_LABELS):
     dataset: [X, y], X as uint8 (n, h, w, 1). step returns the step's figures. Call
     prepare first.
     """
-    models = g_model, d_model, *_ = define_models(dataset[0].shape[1:])
-    fast_conv.accelerate(g_model)
-    supervised = select_supervised_samples(dataset, n_labels)
-    n_parts = devices.count_parts(devices.count_cores(), False, n_batch)
-    train_steps = sgan_mnist.define_train_steps(
-        *models, dataset, supervised, LATENT_DIM, n_batch, seed=1, n_parts=n_parts
+    models = define_models(dataset[0].shape[1:])
+    g_model, d_model, c_model, gan_model = models
+    run = LabelledRun("sgan_mnist", RunSettings(seed=1))
+    run.supervised = select_supervised_samples(dataset, n_labels)
+    run.n_parts = devices.count_parts(devices.count_cores(), False, n_batch)
+    steps = run.compile(
+        sgan_mnist.define_draw(dataset, LATENT_DIM, n_batch, run),
+        sgan_mnist.define_train_step(*models, run),
+        [d_model, c_model, g_model]
+        + [model.optimizer for model in (c_model, d_model, gan_model)],
+        columns=sgan_mnist.HISTORY,
+        draws=4,
+        passes=4,
     )
     numbers = itertools.count()
 
     def step():
-        return train_steps(tf.constant(next(numbers)), tf.constant(1)).numpy()[0]
+        return steps(next(numbers), 1).numpy()[0]
 
     return step, count_step(g_model, d_model, n_batch)
 

@@ -38,6 +38,7 @@ from gankit.folders import (
     write_atomically,
 )
 from gankit.training.devices import count_gpus
+from gankit.training.records import FINISHED
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -200,11 +201,8 @@ def make_one_run(start, out, run):
 
 
 def is_finished(folder):
-    """Whether a run's script had come to its end: what it writes last is there."""
-    if any((folder / name).exists() for name in ("finished", "animation.gif")):
-        return True
-    # the stand-alone classifier's, which has no history
-    return (folder / "accuracy.csv").exists() and not (folder / "history.csv").exists()
+    """Whether a run's script had come to its end."""
+    return (folder / FINISHED).exists()
 
 
 def reader_of(run):

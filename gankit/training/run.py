@@ -102,9 +102,10 @@ class Run:
         n_batch: the size of a batch that is to be computed in parts, one a thread;
         None where a batch must stay whole, as for batch normalisation.
         """
-        self.open()
         settings = self.settings
+        # TensorFlow first: where it can't start, no folder is left behind
         self.jit = choose_jit(settings.jit)
+        self.open()
         if n_batch is not None:
             self.n_parts = count_parts(settings.threads, self.jit, n_batch)
         prepare_tensorflow(settings.precision, settings.threads, self.n_parts)

@@ -227,6 +227,14 @@ def add_options(parser, settings, *names):
         parser.add_argument(f"--{field.name.replace('_', '-')}", **kind)
 
 
+def check_positive(options, names):
+    """Raise InputError where an option of these names is given and less than 1."""
+    for name in names:
+        value = options.get(name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+
+
 def type_of(field):
     """Return the type of a dataclass field whose value may be None, too."""
     types = [kind for kind in get_args(field.type) if kind is not type(None)]
