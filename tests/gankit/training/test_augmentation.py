@@ -1,0 +1,145 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from gankit.data import images
+from gankit.training import augmentation
+
+
+def change(X, *maps, thickness=0.0, line=(0, 0, 0, 1, 0, 1)):
+    maps = tf.constant([[*maps, *(0,) * (8 - len(maps))]], tf.float32)
+    line = tf.constant([line], tf.float32)
+    return np.array(augmentation.augment(X, maps, tf.constant([thickness]), line))
+
+
+def test_changes_of_an_image(mnist):
+    X = images.scale_images(mnist[0][0][:1])
+    np.testing.assert_allclose(change(X, 1, 0, 0, 0, 1, 0), X, atol=1e-6)
+    shifted = change(X, 1, 0, 2, 0, 1, 0)
+    np.testing.assert_allclose(shifted[:, :, :-2], X[:, :, 2:], atol=1e-6)
+    assert np.all(shifted[:, :, -2:] == -1)
+    turned = change(X, 0, -1, 0, 1, 0, 0)
+    np.testing.assert_allclose(turned[0], np.rot90(X[0]), atol=1e-4)
+    halved = change(X, 2, 0, 0, 0, 2, 0)
+    assert np.all(halved[:, :6] == -1) and np.all(halved[:, :, :6] == -1)
+    assert np.max(halved[:, 7:21, 7:21]) > 0
+
+
+def test_perspective_keeps_the_centre():
+    # brightness = 0.01 times the distance in columns from the centre
+    u = np.arange(28) - 13.5
+    X = np.broadcast_to(0.01 * u, (1, 28, 28))[..., None].astype("float32")
+    p = 0.01
+    seen = change(X, 1, 0, 0, 0, 1, 0, p, 0)[0, 13, :, 0]
+    place = u / (1 + p * u)
+    inside = np.abs(place) <= 13
+    np.testing.assert_allclose(seen[inside], 0.01 * place[inside], atol=1e-5)
+
+
+def test_thickness(mnist):
+    X = images.scale_images(mnist[0][0][:1])
+    same = (1, 0, 0, 0, 1, 0)
+    padded = np.pad(X[0, ..., 0], 1, constant_values=-1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
+    thick, thin = change(X, *same, thickness=1.0), change(X, *same, thickness=-1.0)
+    np.testing.assert_allclose(thick[0, ..., 0], windows.max(axis=(2, 3)), atol=1e-6)
+    np.testing.assert_allclose(thin[0, ..., 0], windows.min(axis=(2, 3)), atol=1e-6)
+    half = change(X, *same, thickness=0.5)
+    np.testing.assert_allclose(half, (X + thick) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("ink", [-1, 0, 1])
+def test_a_line(ink):
+    """Upright, 6 pixels to the right of the centre, from 2 above to 2 below it."""
+    X = np.full((1, 28, 28, 1), 0.25, "float32")
+    line = (ink, 6 / 13.5, 0, 0, 1, 2)
+    drawn = change(X, 1, 0, 0, 0, 1, 0, line=line)[0, ..., 0]
+    expected = X[0, ..., 0].copy()
+    rows, columns = np.mgrid[:28, :28] - 13.5
+    beyond = np.maximum(np.abs(rows) - 2, 0)
+    covered = np.clip(2 - np.hypot(columns - 6, beyond), 0, 1)
+    if ink:
+        expected += covered * (ink - expected)
+        assert (drawn[12:16, 19:21] == ink).all()
+    np.testing.assert_allclose(drawn, expected, atol=1e-6)
+    assert np.count_nonzero(drawn != 0.25) == (np.count_nonzero(covered) if ink else 0)
+
+
+def test_drawn_changes_reach_their_bounds_and_stay_within():
+    maps, thickness, lines = augmentation.draw_changes(5000, tf.constant([1, 2]))
+    xx, xy, dx, yx, yy, dy, px, py = np.array(maps).T
+    rotation = np.arctan2(yx, xx)
+    scale_y = yy / np.cos(rotation)
+    for drawn, largest in (
+        (rotation, augmentation.ROTATION),
+        (np.hypot(xx, yx) - 1, augmentation.SCALE),
+        (scale_y - 1, augmentation.SCALE),
+        (xy + np.sin(rotation) * scale_y, augmentation.SHEAR),
+        (dx, augmentation.SHIFT),
+        (dy, augmentation.SHIFT),
+        (px, augmentation.PERSPECTIVE),
+        (py, augmentation.PERSPECTIVE),
+        (np.array(thickness), augmentation.THICKNESS),
+    ):
+        assert drawn.max() == pytest.approx(largest, rel=0.01)
+        assert drawn.min() == pytest.approx(-largest, rel=0.01)
+        assert abs(drawn.mean()) < 0.05 * largest
+    again, *_ = augmentation.draw_changes(5000, tf.constant([1, 2]))
+    np.testing.assert_array_equal(maps, again)
+    ink, x, y, cosine, sine, half = np.array(lines).T
+    for sign in (-1, 1):
+        share = np.mean(ink == sign)
+        assert share == pytest.approx(augmentation.LINES / 2, abs=0.02)
+    for place in (x, y):
+        assert place.max() == pytest.approx(2 / 3, rel=0.01)
+        assert place.min() == pytest.approx(-2 / 3, rel=0.01)
+    np.testing.assert_allclose(cosine**2 + sine**2, 1, atol=1e-5)
+    assert half.min() == pytest.approx(1, abs=0.01)
+    assert half.max() == pytest.approx(augmentation.HALF_LENGTH, abs=0.01)
+    *_, lines = augmentation.draw_changes(500, tf.constant([1, 2]), 1.0, 0.0)
+    assert not np.array(lines)[:, 0].any()
+
+
+def test_every_image_has_a_change_of_its_own():
+    X = np.random.default_rng(0).uniform(-1, 1, (3, 8, 12, 3)).astype("float32")
+    changes = augmentation.draw_changes(3, tf.constant([1, 2]), 1.0, 1.0)
+    together = augmentation.augment(tf.constant(X), *changes)
+    for i in range(3):
+        alone = augmentation.augment(
+            tf.constant(X[i : i + 1]), *(change[i : i + 1] for change in changes)
+        )
+        np.testing.assert_allclose(together[i], alone[0], atol=1e-6)
+
+
+def test_images_of_another_shape():
+    """8 rows, 12 columns, three colours: a shift by two columns and one row."""
+    X = np.random.default_rng(0).uniform(-1, 1, (1, 8, 12, 3)).astype("float32")
+    shifted = change(X, 1, 0, 2, 0, 1, -1)
+    np.testing.assert_allclose(shifted[:, 1:, :-2], X[:, :-1, 2:], atol=1e-6)
+    assert np.all(shifted[:, 0] == -1) and np.all(shifted[:, :, -2:] == -1)
+    turned = change(X, -1, 0, 0, 0, -1, 0)
+    np.testing.assert_allclose(turned, X[:, ::-1, ::-1], atol=1e-5)
+
+
+def test_weaker_changes_are_smaller_in_proportion():
+    seed = tf.constant([3, 4])
+    (full, thick, _), (half, half_thick, _) = (
+        augmentation.draw_changes(50, seed, strength) for strength in (1.0, 0.5)
+    )
+    shifts = [2, 5, 6, 7]
+    full, half = np.array(full)[:, shifts], np.array(half)[:, shifts]
+    np.testing.assert_allclose(half, full / 2, rtol=1e-6)
+    np.testing.assert_allclose(half_thick, thick / 2, rtol=1e-6)
+    maps, thickness, _ = augmentation.draw_changes(5, seed, 0.0)
+    np.testing.assert_array_equal(maps, [[1, 0, 0, 0, 1, 0, 0, 0]] * 5)
+    assert not np.array(thickness).any()
+
+
+def test_the_layer_computes_in_float32(precision):
+    precision("mixed_bfloat16")
+    layer = augmentation.define_augmentation((None, 8, 12, 1))
+    shapes = ((8, 12, 1), (8,), (), (6,))
+    inputs = [keras.Input(shape=shape) for shape in shapes]
+    images = layer(inputs)
+    assert images.shape == (None, 8, 12, 1) and images.dtype == "float32"
