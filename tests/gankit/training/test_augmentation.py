@@ -26,6 +26,16 @@ def test_changes_of_an_image(mnist):
     assert np.max(halved[:, 7:21, 7:21]) > 0
 
 
+def test_places_between_pixels():
+    """A quarter of a pixel to the right, half of one down: of four pixels the mean."""
+    X = np.random.default_rng(0).uniform(-1, 1, (1, 6, 8, 1)).astype("float32")
+    seen = change(X, 1, 0, 0.25, 0, 1, 0.5)
+    above, below = (
+        0.75 * rows[:, :, :-1] + 0.25 * rows[:, :, 1:] for rows in (X[:, :-1], X[:, 1:])
+    )
+    np.testing.assert_allclose(seen[:, :-1, :-1], (above + below) / 2, atol=1e-6)
+
+
 def test_perspective_keeps_the_centre():
     # brightness = 0.01 times the distance in columns from the centre
     u = np.arange(28) - 13.5
