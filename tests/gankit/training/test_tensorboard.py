@@ -1,22 +1,28 @@
 import collections
-import csv
 import io
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 import sgan_mnist
-from gankit.pictures import save_sheet
-from gankit.training import loop, settings
-from gankit.training.tensorboard import EventLog
-
-COLUMNS = ("step", "c_loss", "g_loss")
-TEST_DATASET = [np.zeros((30, 28, 28, 1), np.uint8), np.arange(30) % 10]
+import toy_runs
+from gankit.data import load
+from gankit.models.files import load_classifier
+from gankit.pictures import count_confusions, draw_confusions
+from gankit.training import tensorboard
+from gankit.training.run import LabelledRun
+from parts import options_of, read_csv
 
 
 class Classifier:
+    """Takes the images for 0 to 6 and for nothing else."""
+
+    layers = [keras.layers.Softmax()]
+    output_shape = (None, 10)
+
     def predict_on_batch(self, X):
         return np.eye(10, dtype=np.float32)[np.arange(len(X)) % 7]
 
@@ -24,28 +30,17 @@ class Classifier:
 def make_run(out, n_steps, log, **options):
     """Make steps of a run whose figures are all that it has."""
 
-    def train_steps(first, n):
-        steps = np.arange(int(first) + 1, int(first) + int(n) + 1)
-        return tf.constant(np.float32([1 / steps, np.sqrt(steps)]).T)
+    def summarize(run, step):
+        toy_runs.measure(run, step)
+        run.measure(Classifier(), None)
+        return None, 50 + step + 0.125, 1.0
 
-    def evaluate(step, out):
-        save_sheet(np.full((4, 28, 28, 1), step / 10, np.float32), out / sheet(step))
-        return ["", f"{50 + step}.125", "1.000"]
-
-    settings = {name: None for name in loop.FIXED}
-    return loop.make_run(
-        train_steps,
-        [],
-        evaluate,
-        {**settings, "options": {}, "versions": {}},
-        columns=COLUMNS,
-        describe=str,
-        n_steps=8,
-        epoch_steps=4,
-        out=out,
+    return toy_runs.make(
+        out,
+        summarize,
+        kind=LabelledRun,
         max_steps=n_steps,
-        verbose=0,
-        log=EventLog(Classifier(), TEST_DATASET, 10) if log else None,
+        tensorboard=log,
         **options,
     )
 
@@ -71,8 +66,7 @@ def assert_complete(run):
     """Compare the log's numbers with the run's tables; return the log."""
     log = read_log(run)
     for table, group in (("history", "step"), ("accuracy", "evaluation")):
-        with open(run / f"{table}.csv", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_csv(run / f"{table}.csv")
         for name in rows[0]:
             if name in ("epoch", "step", "seconds"):
                 continue
@@ -135,20 +129,57 @@ def test_a_log_can_begin_late(tmp_path):
     assert_pictures(run, assert_complete(run), [8])
 
 
+def test_confusions_are_those_of_the_images_measured_last(tmp_path):
+    run = make_run(tmp_path / "run", 4, True)
+    y = toy_runs.TEST[1]
+    counts = count_confusions(y, np.arange(30) % 7, 10)
+    (logged,) = read_log(run)["confusions"].values()
+    assert logged.encoded_image_string == png(draw_confusions(counts))
+
+
+def png(figure):
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return file.getvalue()
+
+
 def test_the_script_logs_the_classifier_that_it_measures(small_data, tmp_path):
     run = tmp_path / "run"
-    arguments = ("--data", small_data, "--labels", 20, "--latent-dim", 4, "--out", run)
-    arguments += ("--threads", 1, "--verbose", 0, "--max-steps", 2, "--tensorboard")
-    assert sgan_mnist.main([str(argument) for argument in arguments]) == 0
-    assert_pictures(run, assert_complete(run), [2])
+    options = options_of(small_data, run, "--max-steps", 2, "--tensorboard")
+    assert sgan_mnist.main(options) == 0
+    log = assert_complete(run)
+    assert_pictures(run, log, [2])
+    # and saves
+    c_model = load_classifier(run / "c_model_0002.keras")
+    X, y = load.load_arrays(small_data).test
+    images = (np.float32(X) - 127.5) / 127.5
+    answers = c_model.predict(images, verbose=0).argmax(axis=-1)
+    assert log["evaluation/test_accuracy"][2] == np.float32(100 * np.mean(answers == y))
+    picture = png(draw_confusions(count_confusions(y, answers, 10)))
+    assert log["confusions"][2].encoded_image_string == picture
+
+
+def test_a_run_without_a_classifier_is_logged(tmp_path):
+    run = toy_runs.make(tmp_path / "run", tensorboard=True)
+    log = assert_complete(run)
+    assert set(log) == {
+        *("step/c_loss", "step/g_loss"),
+        *("evaluation/fid", "evaluation/diversity", "samples"),
+    }
+    assert log["evaluation/fid"] == {4: 54.125, 8: 58.125}
+
+
+def test_a_figure_that_was_not_measured_is_not_logged(tmp_path):
+    run = toy_runs.make(tmp_path / "run", tensorboard=True, max_steps=5)
+    log = assert_complete(run)
+    assert set(log["evaluation/diversity"]) == {4}
 
 
 def test_a_resumed_run_goes_on_with_its_log(tmp_path):
-    def keeps_log(*arguments):
-        arguments = sgan_mnist.parse_arguments(list(arguments))
-        return settings.keeps_log(arguments)
-
-    assert keeps_log("--tensorboard") and not keeps_log()
-    assert not keeps_log("--resume", str(tmp_path))
-    (tmp_path / "tensorboard").mkdir()
-    assert keeps_log("--resume", str(tmp_path))
+    run = make_run(tmp_path / "run", 5, True)
+    make_run(run, 8, False, resume=True)
+    assert len(assert_complete(run)["step/g_loss"]) == 8
+    other = make_run(tmp_path / "other", 5, False)
+    make_run(other, 8, False, resume=True)
+    assert not (other / "tensorboard").exists()
+    assert tensorboard.has_log(run) and not tensorboard.has_log(other)
