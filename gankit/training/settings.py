@@ -254,7 +254,8 @@ def check_value(field, value):
     if type(value) is not kind:
         raise InputError(f"{name} {value!r}: must be of type {kind.__name__}")
     least, most = about["least"], about["most"]
-    if (least is not None and value < least) or (most is not None and value > most):
+    enough = least is None or value >= least
+    if not (enough and (most is None or value <= most)):  # nor is it NaN
         wanted = f"from {least} to {most}" if most is not None else f"{least} or more"
         raise InputError(f"{name} {value}: must be {wanted}")
     if about["choices"] and value not in about["choices"]:
@@ -279,6 +280,8 @@ def read_options(folder, settings):
     path = Path(folder) / "settings.json"
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))["options"]
+        if not isinstance(saved, dict):
+            raise TypeError("its options have no names")
         known = {f.name: f for f in dataclasses.fields(settings) if f.metadata["saved"]}
         if unknown := sorted(set(saved) - set(known)):
             raise ValueError(f"it has {', '.join(unknown)[:60]}")
@@ -289,7 +292,7 @@ def read_options(folder, settings):
         }
         for name, value in saved.items():
             check_value(known[name], value)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: not the settings of a run of this script; name a run's folder"
         ) from error
