@@ -11,6 +11,7 @@ from gankit.data import images, load
 from gankit.models import classify
 from gankit.models.files import load_classifier
 from gankit.training import augmentation, budget, losses
+from gankit.training.batches import Draws
 from gankit.training.checkpoints import checkpoint_paths, read_checked
 from gankit.training.run import LabelledRun
 from parts import (
@@ -230,6 +231,21 @@ def test_without_lines_no_image_gets_one(dataset, monkeypatch):
     (none,) = Game(dataset).step()
     np.testing.assert_array_equal(without, none)
     assert not np.allclose(usual, none)
+
+
+def test_without_augmentation_no_image_is_changed(dataset):
+    """Neither real ones nor generated ones."""
+    run = LabelledRun("sgan_tuned", sgan_tuned.Settings(without="augmentation"))
+    run.supervised = [dataset[0][::10], dataset[1][::10]]
+    draw = sgan_tuned.define_draw(dataset, LATENT_DIM, 12, run)
+    X_labelled, _, X_real, X_teacher, *generated, _ = draw(Draws(7, 0, 11))
+    known = {X.tobytes() for X in images.scale_images(dataset[0])}
+    assert all(X.numpy().tobytes() in known for X in (*X_labelled, *X_real))
+    np.testing.assert_array_equal(X_real, X_teacher)
+    for z, maps, thickness, lines in generated:
+        assert z.shape == (3, LATENT_DIM)
+        np.testing.assert_array_equal(maps, [[1, 0, 0, 0, 1, 0, 0, 0]] * 3)
+        assert not np.any(thickness) and not np.any(lines[:, 0])
 
 
 def test_without_augmentation_and_averaging_the_teacher_is_the_student(dataset):
