@@ -12,6 +12,7 @@ import io
 
 from gankit.backend import Image, tf
 from gankit.folders import write_atomically
+from gankit.pictures import encode_figure
 
 FOLDER = "tensorboard"
 EVENT_FILES = "events.out.tfevents.*"
@@ -66,9 +67,9 @@ class EventLog:
     def add_evaluation(self, row, pictures):
         """Add an evaluation; row: as in Records; pictures: {tag: PNG or figure}."""
         self._add_figures(row)
-        pngs = [(tag, to_png(picture)) for tag, picture in pictures.items()]
-        for png in pngs:
-            self._write(row[1], images=[png])
+        for tag, picture in pictures.items():
+            png = picture if isinstance(picture, bytes) else encode_figure(picture, 100)
+            self._write(row[1], images=[(tag, png)])
         with as_os_error():
             self._writer.flush()
 
@@ -96,15 +97,6 @@ class EventLog:
             content = Summary(value=values).SerializeToString()
             with as_os_error(), self._writer.as_default():
                 tf.summary.experimental.write_raw_pb(content, step=step)
-
-
-def to_png(picture):
-    """Return the bytes of a PNG file: those given, or a Matplotlib figure's."""
-    if isinstance(picture, bytes):
-        return picture
-    file = io.BytesIO()
-    picture.savefig(file, format="png", dpi=100)
-    return file.getvalue()
 
 
 @contextlib.contextmanager
