@@ -138,8 +138,6 @@ class TrainingSettings(DataSettings):
                 raise InputError(
                     f"--{field.name} sets the {other}; leave out --{other}"
                 )
-        if "data" in given:
-            given["data"] = str(Path(given["data"]).resolve())
         if "resume" not in given:
             return cls(**given)
         if "out" in given:
@@ -148,12 +146,15 @@ class TrainingSettings(DataSettings):
 
     @property
     def options(self):
-        """What settings.json keeps, a dict."""
-        return {
+        """What settings.json keeps, a dict; a path of data from any folder."""
+        options = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.metadata["saved"]
         }
+        if options["data"] is not None:
+            options["data"] = str(Path(options["data"]).resolve())
+        return options
 
     @property
     def verbosity(self):
