@@ -38,11 +38,10 @@ from common import (
     prepare,
     quartiles,
     run_in_fresh_process,
-    tf,
     write_text,
 )
 
-from gankit.backend import LazyModule
+from gankit.backend import LazyModule, tf
 from gankit.command import InputError, run_script
 from gankit.data.images import scale_images
 from gankit.data.load import load_arrays
