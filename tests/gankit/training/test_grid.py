@@ -118,6 +118,9 @@ def test_each_run_is_made_once(script, tmp_path, capsys):
         again, recorded = make(out, runs, kept)
         assert again["tiny-2"] == row and len(recorded) == n_new
         assert capsys.readouterr().out.startswith(f"{3 - n_new} of 3 runs are there")
+    # the result is what the machine that made the run wrote
+    (out / "tiny-2" / "result.json").write_text(json.dumps({**row, "seconds": 9}))
+    assert make(out, runs, {})[0]["tiny-2"] == {**row, "seconds": 9}
     # nor where its script had come to its end
     (out / "tiny-1" / "result.json").unlink()
     make(out, runs, {})
@@ -146,7 +149,10 @@ def test_a_stopped_run_goes_on(resume, script, tmp_path):
     make(out, [], {})
     (out / run.name).mkdir()
     (out / run.name / "settings.json").write_text("{}")
+    # what a kill in the middle of a write leaves
+    (out / ".runs.partial.csv").write_text("half a ta")
     make(out, [run])
+    assert not (out / ".runs.partial.csv").exists()
     (start,) = starts(out, run.name)
     more = [str(option) for option in resume]
     assert start[:-1] == ["--resume", str(out / run.name), *more, "--verbose", "0"]
@@ -192,12 +198,12 @@ def test_a_result_that_cannot_be_read_is_a_failed_run(script, tmp_path, capsys):
 def test_runs_that_share_other_settings_are_refused(script, tmp_path):
     out = tmp_path / "out"
     make(out, [], shared={"budget": 2.5, "epochs": None})
-    # None, for an option that is younger than the folder
-    make(out, [], shared={"budget": 2.5, "size": None})
     with pytest.raises(InputError, match="its runs have budget 2.5, not 3; name a new"):
         make(out, [], shared={"budget": 3})
+    # of an option that is younger than the folder
     with pytest.raises(InputError, match="its runs have size None, not 12; name a new"):
         make(out, [], shared={"budget": 2.5, "size": 12})
+    make(out, [], shared={"budget": 2.5, "size": None})
     with locked(out), pytest.raises(InputError, match="another run is at work there"):
         make(out, [])
     for text in ("[1]", "{", ""):
@@ -209,12 +215,12 @@ def test_runs_that_share_other_settings_are_refused(script, tmp_path):
         pass
 
 
-def test_a_folder_with_other_files_is_refused(tmp_path):
-    for name in ("thesis.txt", ".thesis.partial.txt"):
-        (tmp_path / name).write_text("kept")
+@pytest.mark.parametrize("name", ["thesis.txt", ".thesis.partial.txt"])
+def test_a_folder_with_other_files_is_refused(name, tmp_path):
+    (tmp_path / name).write_text("kept")
     with pytest.raises(InputError, match="holds other files"):
         make(tmp_path, [])
-    assert len(list(tmp_path.iterdir())) == 2
+    assert (tmp_path / name).read_text() == "kept"
 
 
 class LosingExecutor(ThreadPoolExecutor):
@@ -420,7 +426,10 @@ def test_the_line_that_is_kept_up_to_date(tmp_path, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("COLUMNS", "60")
+    write_progress(tmp_path / runs[0].name, 40)
     with (
+        # the first has its row, and is just about to end
+        held(grid.lock_of(tmp_path / runs[0].name)),
         held(grid.lock_of(tmp_path / runs[1].name)),
         grid.Status(tmp_path, runs, rows, "method", 2) as status,
     ):
