@@ -131,10 +131,8 @@ def test_each_run_is_made_once(script, tmp_path, capsys):
     ("files", "finished"),
     [
         (["finished"], True),
-        (["history.csv", "accuracy.csv", "animation.gif"], True),
-        (["history.csv", "accuracy.csv"], False),
-        (["accuracy.csv"], True),
-        (["settings.json"], False),
+        (["settings.json", "history.csv", "accuracy.csv", "animation.gif"], False),
+        ([], False),
     ],
 )
 def test_the_mark_of_a_finished_run(files, finished, tmp_path):
