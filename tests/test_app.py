@@ -270,6 +270,7 @@ def test_the_newest_models_or_those_shipped(tmp_path, monkeypatch):
     shipped, tuned = tmp_path / "sgan_mnist", tmp_path / "sgan_tuned"
     monkeypatch.setattr(files, "SHIPPED_RUN", shipped)
     monkeypatch.setattr(files, "SHIPPED_TUNED", tuned)
+    monkeypatch.setattr(files, "SHIPPED_GENERATOR", tmp_path / "no generator")
     monkeypatch.chdir(tmp_path)
 
     def add(folder, *names):

@@ -148,7 +148,8 @@ def test_the_frames_of_a_walk_are_enlarged_as_far_as_they_are_small(tmp_path):
 
 def test_no_generator(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(files, "SHIPPED_RUN", tmp_path)
+    for name in ("SHIPPED_RUN", "SHIPPED_GENERATOR"):
+        monkeypatch.setattr(files, name, tmp_path)
     assert "runs: holds no generator, and none is shipped" in fails(capsys)
     assert list(tmp_path.iterdir()) == []
 

@@ -24,6 +24,8 @@ from gankit.models.untrusted import (
 # the runs whose models are shipped: sgan_mnist.py's and sgan_tuned.py's
 SHIPPED_RUN = Path(__file__).resolve().parents[2] / "results" / "sgan_mnist"
 SHIPPED_TUNED = SHIPPED_RUN.with_name("sgan_tuned")
+# the run whose generator was kept
+SHIPPED_GENERATOR = SHIPPED_RUN.with_name("sgan_mnist_bfloat16")
 SUFFIXES = (".keras", ".h5")
 LARGEST_CONFIG = 1 << 20
 # where a model file keeps them: a member of a .keras archive, an attribute of an .h5
@@ -123,8 +125,8 @@ def newest_model(kind, *, tuned=False):
         for path in Path("runs").glob(pattern)
     ]
     runs.sort(key=lambda run: (run / "settings.json").stat().st_mtime, reverse=True)
-    shipped = (SHIPPED_TUNED, SHIPPED_RUN) if tuned else (SHIPPED_RUN,)
-    for run in (*runs, *shipped):
+    shipped = [SHIPPED_RUN, SHIPPED_GENERATOR]
+    for run in (*runs, *([SHIPPED_TUNED] if tuned else []), *shipped):
         path = newest_in(run, kind)
         if path is not None:
             return path

@@ -13,7 +13,7 @@ def fit_to_budget(minutes, steps, c_model, dataset, test_dataset, evaluate_every
     """Return how many steps take so many minutes, evaluations included.
 
     steps: a run's batches.Steps. c_model: the classifier that is measured on dataset,
-    [X, y], at the end and on test_dataset every evaluate_every steps (None: never).
+    [X, y], at the end and on test_dataset (None without) every evaluate_every steps.
     For a thirtieth of that time, 20 steps at the least, steps are made and timed; then
     their state is set back to what it was.
     """

@@ -61,6 +61,8 @@ def test_what_is_shipped_comes_after_all_runs(tmp_path, monkeypatch):
     mnist, tuned = tmp_path / "shipped" / "mnist", tmp_path / "shipped" / "tuned"
     monkeypatch.setattr(files, "SHIPPED_RUN", mnist)
     monkeypatch.setattr(files, "SHIPPED_TUNED", tuned)
+    generators = tmp_path / "shipped" / "generators"
+    monkeypatch.setattr(files, "SHIPPED_GENERATOR", generators)
     for is_tuned in (False, True):
         with pytest.raises(InputError, match="runs: holds no classifier, and none is"):
             files.newest_model("classifier", tuned=is_tuned)
@@ -73,6 +75,10 @@ def test_what_is_shipped_comes_after_all_runs(tmp_path, monkeypatch):
     newest = files.newest_model("classifier", tuned=True)
     assert newest == tuned / "c_model_18000.keras"
     assert files.newest_model("generator", tuned=True).parent == mnist
+    (mnist / "g_model_12000.keras").unlink()
+    make_run(generators, "c_model_12000.keras", "g_model_12000.keras")
+    assert files.newest_model("generator").parent == generators
+    assert files.newest_model("classifier").parent == mnist
     make_run(tmp_path / "runs" / "a run", "c_model_0001.keras", age=10**8)
     newest = files.newest_model("classifier", tuned=True)
     assert str(newest) == "runs/a run/c_model_0001.keras"

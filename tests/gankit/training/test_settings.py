@@ -69,10 +69,12 @@ def test_options_of_each_kind_are_read(tmp_path, monkeypatch):
         max_steps=7,
         tensorboard=True,
         without="lines+average",
-        data=str(tmp_path / "a.npz"),  # found from wherever it is resumed
+        data="a.npz",
         out="b",
     )
     assert type(settings.rate) is float
+    # found from wherever it is resumed
+    assert settings.options["data"] == str(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(
