@@ -397,11 +397,12 @@ def test_a_run_that_lacks_its_last_files_is_finished(comparison, small_data, tmp
     shutil.copytree(comparison, out)
     (out / "runs.csv").unlink()
     for run in ("sgan-20-1", "tuned-20-1"):
-        (out / run / "animation.gif").unlink()
-        (out / run / "result.json").unlink()
+        for name in ("animation.gif", "finished", "result.json"):
+            (out / run / name).unlink()
     assert compare_labels.main(options_of(small_data, out, "--draws", 1)) == 0
     assert len(read_csv(out / "runs.csv")) == 3
-    assert (out / "sgan-20-1" / "animation.gif").exists()
+    for name in ("animation.gif", "finished"):
+        assert (out / "sgan-20-1" / name).exists()
 
 
 def test_a_spoilt_table_is_refused(comparison, small_data, tmp_path, capsys):
