@@ -140,7 +140,15 @@ def test_our_step_trains(small_data, monkeypatch):
     monkeypatch.setattr(common, "define_models", lambda shape: models)
     monkeypatch.setattr(devices, "count_cores", lambda: 1)
     g_model, d_model, c_model, gan_model = models
+    labelled = []
+
+    def select(dataset, n_samples):
+        labelled.append(n_samples)
+        return helpers.select_supervised_samples(dataset, n_samples)
+
+    monkeypatch.setattr(common, "select_supervised_samples", select)
     step, count = common.define_our_step(small_dataset(small_data), 4, 20)
+    assert labelled == [20]
     assert count == common.count_step(g_model, d_model, 4)
     before = values(g_model.trainable_variables + c_model.trainable_variables)
     figures = [step(), step()]

@@ -39,6 +39,10 @@ if args.do == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 if args.do == "wait" and not args.resume:
     def save(signum, frame):
+        # a second signal ends it at once
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, signal.SIG_DFL)
+        time.sleep(0.3)
         (folder / "settings.json").write_text("{}")
         sys.exit(128 + signum)
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -292,12 +296,14 @@ def test_a_signal_is_passed_on_and_nothing_more_is_begun(signum, script, tmp_pat
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=default_signals,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 60
     while not all((out / f"tiny-{n}" / "waiting").exists() for n in (1, 2)):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
-    process.send_signal(signum)
+    # to all of a terminal's processes, as Ctrl-C sends it
+    os.killpg(process.pid, signum)
     printed, error = process.communicate(timeout=60)
     assert process.returncode == 128 + signum
     assert error == "driver.py: interrupted; start again to go on\n"
