@@ -47,7 +47,8 @@ if args.do == "wait" and not args.resume:
         sys.exit(128 + signum)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, save)
-    (folder / "waiting").write_text("")
+    (folder / "begun").write_text(f"in group {os.getpgid(0) - os.getpid()}")
+    (folder / "begun").rename(folder / "waiting")
     time.sleep(60)
 (folder / "finished").write_text("")
 
@@ -302,7 +303,8 @@ def test_a_signal_is_passed_on_and_nothing_more_is_begun(signum, script, tmp_pat
     while not all((out / f"tiny-{n}" / "waiting").exists() for n in (1, 2)):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
-    # to all of a terminal's processes, as Ctrl-C sends it
+    # Ctrl-C, which a terminal sends to a group, reaches the scripts once
+    assert (out / "tiny-1" / "waiting").read_text() == "in group 0"
     os.killpg(process.pid, signum)
     printed, error = process.communicate(timeout=60)
     assert process.returncode == 128 + signum
