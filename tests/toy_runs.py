@@ -26,7 +26,17 @@ def toy_settings(out, resume=False, **options):
     return RunSettings(out=str(out), seed=3, threads=1, **options)
 
 
-def make(out, summarize=None, *, kind=FewFigures, n_steps=8, figure=None, **options):
+def make(
+    out,
+    summarize=None,
+    *,
+    kind=FewFigures,
+    n_steps=8,
+    figure=None,
+    describe=str,
+    evaluate_every=None,
+    **options,
+):
     """Make a run of n_steps, or go on with it; return its folder.
 
     summarize: run, step -> figures. figure: step, total -> the second figure of a
@@ -55,10 +65,11 @@ def make(out, summarize=None, *, kind=FewFigures, n_steps=8, figure=None, **opti
         steps,
         DATASET,
         lambda step: (summarize or measure)(run, step),
-        describe=str,
+        describe=describe,
         n_steps=run.plan(n_steps),
         epoch_steps=EPOCH_STEPS,
         n_batch=2,
+        evaluate_every=evaluate_every,
     )
 
 

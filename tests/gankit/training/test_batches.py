@@ -283,9 +283,7 @@ def test_a_batch_has_whole_parts(n_batch, divisor, problem):
 @pytest.mark.parametrize("scaled", [False, True], ids=["float32", "float16"])
 def test_an_update_moves_by_the_losses_gradients(scaled):
     inputs = keras.Input((2,))
-    network = keras.Model(
-        inputs, layers.Dense(1, use_bias=False, kernel_initializer="ones")(inputs)
-    )
+    network = keras.Model(inputs, layers.Dense(1, kernel_initializer="ones")(inputs))
     optimizer = keras.optimizers.SGD(0.5)
     if scaled:
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -294,5 +292,7 @@ def test_an_update_moves_by_the_losses_gradients(scaled):
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(network(tf.constant([[1.0, 2.0]]))) * other
     update(network, optimizer, tape, loss)
-    np.testing.assert_allclose(network.get_weights()[0][:, 0], [0.5, 0.0], atol=1e-6)
+    weights, bias = network.get_weights()
+    np.testing.assert_allclose(weights[:, 0], [0.5, 0.0], atol=1e-6)
+    np.testing.assert_allclose(bias, [-0.5], atol=1e-6)
     assert other.numpy() == 1

@@ -366,6 +366,29 @@ def test_wherever_it_is_cut_a_run_is_the_same(kind, tmp_path, capsys):
     assert_nothing_is_left(cut)
 
 
+def test_evaluations_are_due_every_so_many_steps_and_after_each_epoch(tmp_path):
+    run = toy_runs.make(tmp_path / "run", n_steps=10, evaluate_every=3)
+    steps = [row["step"] for row in read_csv(run / "accuracy.csv")]
+    assert steps == ["3", "4", "6", "8", "9", "10"]
+    epochs = [row["epoch"] for row in read_csv(run / "accuracy.csv")]
+    assert epochs == ["0.75", "1", "1.5", "2", "2.25", "2.5"]
+
+
+def test_a_resumed_run_counts_its_seconds_on(tmp_path):
+    run = toy_runs.make(tmp_path / "run", max_steps=4)
+    path = checkpoint_paths(run)[0]
+    arrays = read_checked(path)
+    step, record = int(arrays.pop("step")), json.loads(str(arrays.pop("plain")))
+    record |= {"seconds": 1000.0, "history": arrays.pop("history")}
+    # older runs kept the texts of the table
+    record["accuracy"] = [["1", "4", "54.125", "", "999.9"]]
+    save_checkpoint(run, list(arrays.values()), step, record)
+    toy_runs.make(run, resume=True)
+    before, now = read_csv(run / "accuracy.csv")
+    assert list(before.values()) == ["1", "4", "54.125", "", "999.9"]
+    assert 1000 <= float(now["seconds"]) < 2000
+
+
 def test_each_step_draws_anew_and_is_recorded_by_its_own_name(tmp_path):
     rows = read_csv(toy_runs.make(tmp_path / "run") / "history.csv")
     assert [float(row["c_loss"]) for row in rows] == [
@@ -471,6 +494,20 @@ def test_a_signal_ends_a_run_that_can_go_on(signum, status, tmp_path):
         toy_runs.make(run, resume=True, max_steps=4)
     whole = toy_runs.make(tmp_path / "whole")
     assert final_state(toy_runs.make(run, resume=True)) == final_state(whole)
+
+
+def test_a_signal_within_an_epoch_ends_the_step_and_saves_it(tmp_path):
+    def interrupted(figures):
+        if figures[0] == 0.5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return ""
+
+    run = tmp_path / "run"
+    with pytest.raises(command.Interrupted, match="saved after step 2"):
+        toy_runs.make(run, describe=interrupted, verbose="2")
+    assert [path.name for path in checkpoint_paths(run)] == ["checkpoint-000002.npz"]
+    assert len(read_csv(run / "history.csv")) == 2
+    assert read_csv(run / "accuracy.csv") == []
 
 
 def test_a_signal_in_the_last_step_comes_too_late(tmp_path):

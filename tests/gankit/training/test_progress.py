@@ -49,6 +49,16 @@ def test_a_shorter_line_clears_a_longer_one(columns, monkeypatch, capsys):
         assert columns < 80 or text in screen
 
 
+def test_a_terminal_may_become_narrower(monkeypatch, capsys):
+    with Progress(1, lambda step: TEXT) as progress:
+        progress.begin(0, 2)
+        for step, columns in ((1, "120"), (2, "40")):
+            monkeypatch.setenv("COLUMNS", columns)
+            progress.show(step, step)
+    _, wide, narrow = capsys.readouterr().out.removesuffix("\n").split("\r")
+    assert len(wide) > 70 and len(narrow) < 40
+
+
 @pytest.mark.parametrize(
     ("width", "line"),
     [
