@@ -158,7 +158,7 @@ def define_train_step(g_model, d_model, c_model, gan_model, run):
         update(d_model, d_model.optimizer, tape, d_loss_real)
 
         # (3) Update d: minimise -log(1 - D(G(z))) on generated images
-        X_fake = tf.concat([g_model(z, training=True) for z in run.split(z_fake)], 0)
+        X_fake = run.answer(g_model, z_fake, training=True)
         with tf.GradientTape() as tape:
             d_loss_fake = run.in_parts(find_generated, X_fake)
         update(d_model, d_model.optimizer, tape, d_loss_fake)

@@ -316,8 +316,7 @@ def train(
         models = g_model, average_model
         last = step in (n_steps, run.settings.max_steps)
         if step % bat_per_epo and not last:
-            _, test_acc, _ = run.measure(average_model, None)
-            return None, test_acc, None
+            return None, run.measure_test(average_model), None
         measured = dataset if last else None  # all of it takes a while
         return summarize_performance(step, *models, latent_dim, measured, run=run)
 

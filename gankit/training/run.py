@@ -258,17 +258,23 @@ class LabelledRun(Run):
         Accuracy on dataset, [X, y] or None, as far as it has labels, and on the test
         images, and error on the labelled images.
         """
-        train_acc = test_acc = labelled_error = None
+        train_acc = labelled_error = None
         if dataset is not None:
             train_acc, _ = self._answers(c_model, dataset)
-        if self.test is not None:
-            test_acc, answers = self._answers(c_model, self.test)
-            n_classes = count_classes(c_model)
-            self._confusion = count_confusions(self.test[1], answers, n_classes)
+        test_acc = self.measure_test(c_model)
         if self.supervised is not None:
             labelled_acc, _ = self._answers(c_model, self.supervised)
             labelled_error = 100.0 - labelled_acc
         return train_acc, test_acc, labelled_error
+
+    def measure_test(self, c_model):
+        """Return the test images' accuracy, percent; None where there are none."""
+        if self.test is None:
+            return None
+        test_acc, answers = self._answers(c_model, self.test)
+        n_classes = count_classes(c_model)
+        self._confusion = count_confusions(self.test[1], answers, n_classes)
+        return test_acc
 
     def _answers(self, c_model, samples):
         """Return the accuracy, percent, and each image's class, of those labelled."""
