@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -64,6 +65,32 @@ def test_every_table_of_the_results_is_made_by_the_script():
 def test_the_readme_has_the_headline_figures():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert tables.make_table("headline") in readme
+
+
+def test_the_documents_tell_the_measured_times_of_a_step():
+    path = ROOT / "results" / "step_time" / "step_time.json"
+    variants = json.loads(path.read_text(encoding="utf-8"))["variants"]
+    median = {name: about["quartiles"][1] for name, about in variants.items()}
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    quick = f"[{median['float32']:.2f} and {median['mixed_bfloat16']:.2f} s]"
+    theirs = f"and PyTorch {median['pytorch']:.2f} s"
+    assert f"takes {quick}(docs/speed.md), {theirs}" in text
+    text = " ".join((ROOT / "docs" / "speed.md").read_text(encoding="utf-8").split())
+    slow = f"without it takes {median['no_onednn']:.3f} s"
+    assert f"{slow} in place of {median['float32']:.3f} s" in text
+    faster = variants["mixed_bfloat16"]["speed_up_over"]["pytorch"]
+    assert f"In bfloat16 a step is {faster:.2f} times as fast as PyTorch's" in text
+
+
+def test_the_documents_tell_what_the_shipped_classifiers_reach():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    document = (ROOT / "docs" / "classifier.md").read_text(encoding="utf-8")
+    for path in (ROOT / "results").glob("*/c_model_*.keras"):
+        rows = tables.read_rows(path.with_name("accuracy.csv"))
+        accuracy = f"{float(rows[-1]['test_accuracy']):.2f}"
+        assert f"{accuracy} %" in readme
+        (row,) = re.findall(rf"(?m)^\| `results/{path.parent.name}` .*$", document)
+        assert row.endswith(f"| {accuracy} |")
 
 
 def test_the_tables_beside_the_runs_are_of_these_runs():
