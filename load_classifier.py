@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from gankit.backend import figure
 from gankit.command import InputError, OneLineParser, printable, run_script
 from gankit.data.labels import describe_labelled
 from gankit.data.load import load_arrays
@@ -33,8 +32,7 @@ from gankit.models.predictions import list_images, predict_images
 from gankit.pictures import (
     count_confusions,
     draw_confusions,
-    name_classes,
-    plain_style,
+    draw_mistakes,
     save_figure,
 )
 from gankit.training.settings import DataSettings, add_options
@@ -64,29 +62,9 @@ def write_report(c_model, X, y, out, class_names=None):
     confidence = probabilities.max(axis=-1)
     mistakes = mistakes[np.argsort(-confidence[mistakes], kind="stable")][:25]
     answers = [(y[k], predicted[k], confidence[k]) for k in mistakes]
-    fig = draw_mistakes(X[mistakes], answers, name_classes(class_names, n_classes))
+    fig = draw_mistakes(X[mistakes], answers, names)
     save_figure(fig, out / "mistakes.png")
     print(f">Saved: {out / 'mistakes.png'}")
-
-
-@plain_style()
-def draw_mistakes(X, answers, named):
-    """Return a figure of images that were taken for another class, 25 at most.
-
-    X: (n, h, w, c), uint8; answers: for each image its class, the one predicted, and
-    the probability of that; named: what name_classes returns.
-    """
-    names, style = named
-    fig = figure.Figure(figsize=(7, 8), layout="constrained")
-    fig.suptitle("Most confident mistakes: true → predicted, probability")
-    for i, axes in enumerate(fig.subplots(5, 5).flat):
-        axes.axis("off")
-        if i < len(X):
-            axes.imshow(X[i].squeeze(axis=-1) if X.shape[3] == 1 else X[i], "gray_r")
-            label, answer, probability = answers[i]
-            title = f"{names[label]} → {names[answer]}, {100 * probability:.1f}%"
-            axes.set_title(title, fontsize=8, **style)
-    return fig
 
 
 def predict(args):

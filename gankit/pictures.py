@@ -1,4 +1,4 @@
-"""Pictures of a run: sheets of samples, animations, curves, confusions."""
+"""Pictures of a run: sheets of samples, animations, curves, confusions, mistakes."""
 
 import contextlib
 import csv
@@ -335,3 +335,23 @@ def _legible_on(colour):
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = linear @ (0.2126, 0.7152, 0.0722)
     return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
+
+
+@plain_style()
+def draw_mistakes(X, answers, class_names):
+    """Return a figure of images that were taken for another class, 25 at most.
+
+    X: (n, h, w, c), uint8, c 1 or 3; answers: for each image its class, the one
+    predicted, and the probability of that; class_names: list of str, any text.
+    """
+    names, style = name_classes(class_names, len(class_names))
+    fig = figure.Figure(figsize=(7, 8), layout="constrained")
+    fig.suptitle("Most confident mistakes: true → predicted, probability")
+    for i, axes in enumerate(fig.subplots(5, 5).flat):
+        axes.axis("off")
+        if i < len(X):
+            axes.imshow(X[i].squeeze(axis=-1) if X.shape[3] == 1 else X[i], "gray_r")
+            label, answer, probability = answers[i]
+            title = f"{names[label]} → {names[answer]}, {100 * probability:.1f}%"
+            axes.set_title(title, fontsize=8, **style)
+    return fig

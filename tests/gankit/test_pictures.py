@@ -581,3 +581,27 @@ def test_more_counts_than_one_can_read_are_left_out():
     fig = pictures.draw_confusions(np.ones((70, 70), int))
     (axes,) = fig.axes
     assert len(axes.texts) == 4900
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mistakes_are_drawn_with_their_answers(channels):
+    X = np.random.default_rng(0).integers(0, 256, (26, 6, 5, channels), np.uint8)
+    answers = [(i % 2, 1 - i % 2, 0.5 + i / 100) for i in range(26)]
+    fig = pictures.draw_mistakes(X, answers, ["$5_$10", "a" * 40])
+    assert len(fig.axes) == 25  # the last one is left out
+    for shown, axes in zip(X, fig.axes, strict=False):
+        (image,) = axes.images
+        np.testing.assert_array_equal(image.get_array(), np.squeeze(shown))
+        assert image.get_cmap().name == "gray_r"  # as on the sheets
+    short = "a" * 15 + "…" + "a" * 8
+    titles = [axes.title.get_text() for axes in fig.axes[:2]]
+    assert titles == [f"$5_$10 → {short}, 50.0%", f"{short} → $5_$10, 51.0%"]
+    FigureCanvasAgg(fig).draw()
+    assert not fig.axes[0].title.get_parse_math()  # a name is no formula
+
+
+def test_fewer_mistakes_than_there_is_room_for():
+    X = np.zeros((1, 4, 4, 1), np.uint8)
+    fig = pictures.draw_mistakes(X, [(1, 0, 0.75)], ["0", "1"])
+    assert [len(axes.images) for axes in fig.axes] == [1] + 24 * [0]
+    assert not any(axes.axison for axes in fig.axes)
