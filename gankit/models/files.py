@@ -27,6 +27,8 @@ SHIPPED_TUNED = SHIPPED_RUN.with_name("sgan_tuned")
 # the run whose generator was kept
 SHIPPED_GENERATOR = SHIPPED_RUN.with_name("sgan_mnist_bfloat16")
 SUFFIXES = (".keras", ".h5")
+# Keras 3 takes a file of this name for weights as it writes them itself
+WEIGHTS_SUFFIX = ".weights.h5"
 LARGEST_CONFIG = 1 << 20
 # where a model file keeps them: a member of a .keras archive, an attribute of an .h5
 CLASS_NAMES = "class_names"
@@ -205,6 +207,11 @@ def load_model(path, kind):
     config = read_config(path, kind)
     of_keras_2 = path.suffix == ".h5" and is_of_keras_2(config)
     if of_keras_2:
+        if path.name.endswith(WEIGHTS_SUFFIX):
+            raise InputError(
+                f"{path}: a model of Keras 2, whose name must not end in "
+                f"{WEIGHTS_SUFFIX}; copy it to a name that ends in .h5 alone"
+            )
         try:
             config = translate(config)
         except Exception as error:  # of any origin, it may hold anything anywhere
@@ -247,6 +254,8 @@ def read_config(path, kind):
                 text = file.read(LARGEST_CONFIG + 1)
         else:
             with h5py.File(path, "r") as file:
+                if "model_config" not in file.attrs and _holds_weights(path, file):
+                    raise InputError(f"{path}: holds weights alone, no model; {remedy}")
                 text = file.attrs["model_config"]
         if len(text) > LARGEST_CONFIG:
             raise ValueError("configuration of more than 1 MiB")
@@ -260,6 +269,11 @@ def read_config(path, kind):
     except Exception as error:  # a broken file can fail anywhere in its library
         raise InputError(f"{path}: not a whole Keras model; {remedy}") from error
     return config
+
+
+def _holds_weights(path, file):
+    # Keras 3 saves weights under no other name; Keras 2 lists their layers
+    return path.name.endswith(WEIGHTS_SUFFIX) or "layer_names" in file.attrs
 
 
 def remedy_for(kind):

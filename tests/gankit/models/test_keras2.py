@@ -152,6 +152,31 @@ def test_the_scripts_take_them(mnist, small_data, tmp_path, capsys):
     assert [line.split(":")[0] for line in lines] == ["Train Accuracy", "Test Accuracy"]
 
 
+def test_the_name_that_keras_3_takes_for_weights(c_model, tmp_path, capsys):
+    path = save_as_keras_2(c_model, tmp_path / "c_model.weights.h5")
+    line = parts.fails(load_classifier, capsys, path)
+    assert f"{path}: a model of Keras 2, whose name must not end in .weights.h5" in line
+    assert line.endswith("; copy it to a name that ends in .h5 alone\n")
+
+
+@pytest.mark.parametrize("name", ["keras_2.h5", "keras_2.weights.h5"])
+def test_weights_alone_are_no_model(c_model, name, tmp_path, capsys):
+    whole = save_as_keras_2(c_model, tmp_path / "whole.h5")
+    with h5py.File(whole) as file, h5py.File(tmp_path / name, "w") as weights:
+        for layer in file["model_weights"]:
+            file.copy(file["model_weights"][layer], weights, layer)
+        for key, value in file["model_weights"].attrs.items():
+            weights.attrs[key] = value
+    line = parts.fails(load_classifier, capsys, tmp_path / name)
+    assert f"{name}: holds weights alone, no model; give a c_model saved by" in line
+
+
+def test_weights_alone_of_keras_3_are_no_model(c_model, tmp_path, capsys):
+    c_model.save_weights(tmp_path / "c_model.weights.h5")
+    line = parts.fails(load_classifier, capsys, tmp_path / "c_model.weights.h5")
+    assert "c_model.weights.h5: holds weights alone, no model; give a c_model" in line
+
+
 def layer_of(config, kind):
     return next(x for x in config["config"]["layers"] if x["class_name"] == kind)
 
