@@ -8,6 +8,7 @@ environment say.
 import contextlib
 import functools
 import importlib
+import logging
 import os
 import platform
 import sys
@@ -62,6 +63,7 @@ def prepare_keras():
     for name in ONEDNN_PRECISION:
         os.environ.pop(name, None)
     if "keras" not in sys.modules:
+        prepare_matplotlib()  # which Keras imports
         # TensorFlow, too, imports Keras
         os.environ["KERAS_BACKEND"] = "tensorflow"
         os.environ["KERAS_NNX_ENABLED"] = "0"  # its import fails without JAX's flax
@@ -94,14 +96,35 @@ def prepare_matplotlib():
     """Import Matplotlib, once, whatever MPLBACKEND says.
 
     Its import fails where that names a backend that this Matplotlib lacks, as Qt4Agg;
-    figures that are written to files need none.
+    figures that are written to files need none. Raises InputError where a matplotlibrc
+    can't be read as text.
     """
     if "matplotlib" in sys.modules:
         return
     name = os.environ.pop("MPLBACKEND", None)
-    matplotlib = importlib.import_module("matplotlib")
+    paths = []
+
+    def note(record):
+        """Keep the file's path, which only a line of the log has, and drop the line."""
+        if not str(record.msg).startswith("Cannot decode configuration file"):
+            return True
+        paths.extend(record.args)
+        return False
+
+    log = logging.getLogger("matplotlib")
+    log.addFilter(note)
+    try:
+        matplotlib = importlib.import_module("matplotlib")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{paths[0] if paths else 'matplotlibrc'}: Matplotlib can't be imported "
+            "with it, which is no text in UTF-8; save it as such, or rename it"
+        ) from error
+    finally:
+        log.removeFilter(note)
+        if name is not None:
+            os.environ["MPLBACKEND"] = name
     if name is not None:
-        os.environ["MPLBACKEND"] = name
         with contextlib.suppress(ValueError):
             matplotlib.rcParams["backend"] = name  # a notebook's pyplot needs it
 

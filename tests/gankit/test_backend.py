@@ -190,12 +190,18 @@ def test_onednn_is_chosen_before_tensorflow_is_imported(
 
 
 @pytest.mark.parametrize(
-    ("given", "taken"),
-    [("Qt4Agg", False), ("svg", True), ("module://my.own", True)],
+    ("given", "taken", "first"),
+    [
+        ("Qt4Agg", False, ""),
+        ("Qt4Agg", False, "from gankit.backend import keras; keras.Input"),
+        ("svg", True, ""),
+        ("module://my.own", True, ""),
+    ],
 )
-def test_a_backend_that_matplotlib_lacks_stops_no_figure(given, taken, run_code):
-    code = """
+def test_a_backend_that_matplotlib_lacks_stops_no_figure(given, taken, first, run_code):
+    code = f"""
 import os
+{first}
 from gankit.backend import figure
 figure.Figure().savefig(os.devnull, format="png")
 import matplotlib
@@ -203,5 +209,22 @@ name = os.environ["MPLBACKEND"]
 print(name, matplotlib.rcParams["backend"] == name)
 """
     done = run_code(code, {}, MPLBACKEND=given)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     assert done.stdout == f"{given} {taken}\n"
+    assert first or not done.stderr  # TensorFlow writes lines of its own
+
+
+@pytest.mark.parametrize("handle", ["keras.Input", "tf.constant", "figure.Figure"])
+def test_a_matplotlibrc_that_is_no_text_is_named(handle, run_code, tmp_path):
+    path = tmp_path / "matplotlibrc"
+    path.write_bytes("font.family: Café".encode("latin-1"))
+    code = f"""
+import sys
+from gankit.backend import figure, keras, tf
+from gankit.command import run_script
+sys.exit(run_script("a.py", lambda: {handle}))
+"""
+    done = run_code(code, {}, MATPLOTLIBRC=str(path), MPLBACKEND="agg")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"a.py: {path}: Matplotlib can't be imported with it, which")

@@ -465,6 +465,8 @@ def test_curves_of_a_run_without_accuracies(tmp_path, monkeypatch, columns, labe
 def test_a_finished_run_has_curves(tmp_path, monkeypatch, history, accuracy, n_lines):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # what an older Matplotlib says of a newer library that it uses
+        warnings.simplefilter("ignore", DeprecationWarning)
         parts = curves(tmp_path, monkeypatch, history, accuracy)
     assert [len(lines) for _, lines in parts] == n_lines
     for axes, lines in parts:
