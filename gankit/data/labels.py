@@ -21,14 +21,15 @@ def normal_form(name):
 def check_class_names(names):
     """Raise ValueError unless `names` are different texts that can be printed.
 
-    Together, as JSON, they must fit in the attribute of an .h5 file.
+    Names of one normal form are the same. Together, as JSON, they must fit in the
+    attribute of an .h5 file.
     """
     if not isinstance(names, list) or not names:
         raise ValueError("names of classes must be a list")
     for name in names:
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
             raise ValueError(f"{ascii(name)[:60]} can't be the name of a class")
-    if len(set(names)) < len(names):
+    if len(set(map(normal_form, names))) < len(names):
         raise ValueError("two classes have the same name")
     if len(json.dumps(names)) > LARGEST_NAMES:
         raise ValueError("the names of the classes are too long")

@@ -8,7 +8,7 @@ import numpy as np
 
 from gankit.backend import h5py, keras
 from gankit.command import InputError
-from gankit.data.labels import LARGEST_NAMES, check_class_names
+from gankit.data.labels import LARGEST_NAMES, check_class_names, normal_form
 from gankit.folders import write_atomically
 from gankit.models.classify import count_classes
 from gankit.models.keras2 import is_of_keras_2, translate
@@ -58,6 +58,7 @@ def save_model(model, path, class_names=None):
 def read_class_names(path):
     """Return the class names in a model file, a list of str; None where it has none.
 
+    They have their normal form, as those of data do, by which they are compared.
     path: a .keras or .h5 file, of any origin. Raises InputError where the file can't
     be read or its names are not such as save_model keeps.
     """
@@ -75,7 +76,7 @@ def read_class_names(path):
             f"{path}: its class names can't be read "
             f"({' '.join(str(error).split())[:200]}); is the file whole?"
         ) from error
-    return names
+    return [*map(normal_form, names)]
 
 
 def _read_names(path):

@@ -9,6 +9,7 @@ import numpy as np
 
 from gankit.backend import tf
 from gankit.command import InputError, Interrupted, noted_signals
+from gankit.data.labels import normal_form
 from gankit.pictures import plot_history, save_animation
 from gankit.training.checkpoints import restore_newest, save_checkpoint
 from gankit.training.progress import Progress
@@ -160,6 +161,8 @@ def check_same(folder, before, now):
 
     A line on stderr tells what else differs: versions, machine, parts of a batch.
     """
+    if before.get("class_names"):  # of a run that kept them as they were written
+        before = {**before, "class_names": [*map(normal_form, before["class_names"])]}
     for name in FIXED:
         if before.get(name) != now.get(name):
             raise InputError(

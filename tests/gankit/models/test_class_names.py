@@ -9,6 +9,7 @@ import discriminators
 import load_classifier
 import sgan_mnist
 from gankit import command
+from gankit.data import arrays
 from gankit.models import classify, files
 
 
@@ -30,6 +31,7 @@ def test_class_names_in_a_model_file(suffix, tmp_path):
         "[]",
         "[1, 2]",
         '["a", "a"]',
+        '["\u00e9", "e\u0301"]',
         '["\\n", "b"]',
         '["' + "x" * 60_000 + '"]',
         "[" * 50_000,
@@ -53,6 +55,19 @@ def test_class_names_in_a_model_file(suffix, tmp_path):
     path.write_bytes(b"neither archive nor HDF5")
     with pytest.raises(command.InputError, match="its class names can't be read"):
         files.read_class_names(path)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_names_in_a_model_file_are_compared_in_their_normal_form(suffix, tmp_path):
+    _, c_model = discriminators.define_stacked_discriminators((8, 8, 1), 2)
+    path = tmp_path / f"model{suffix}"
+    # as some systems write the names of folders
+    files.save_model(c_model, path, ["e\u0301te\u0301", "hiver"])
+    names = files.matching_names(path, c_model)
+    assert names == ["\u00e9t\u00e9", "hiver"]
+    x, y = np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1])
+    data = arrays.Data((x, y), None, 2, names)
+    classify.check_fit(path, c_model, names, data)
 
 
 @pytest.mark.parametrize("design", ["stacked", "shared", "multi-output"])

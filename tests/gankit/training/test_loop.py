@@ -449,6 +449,16 @@ def test_a_run_of_something_else_is_refused(name, change):
     )
 
 
+def test_names_of_an_older_run_are_compared_in_their_normal_form():
+    before = {"class_names": ["e\u0301te\u0301", "hiver"], "versions": {}}
+    now = {"class_names": ["\u00e9t\u00e9", "hiver"], "versions": {}}
+    for name in loop.MOVING:
+        before[name] = now[name] = 1
+    loop.check_same("run", before, now)
+    now["class_names"][0] = "ete"
+    refused(loop.check_same, "run", before, now)
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 def test_a_loss_that_is_not_finite_stops_the_run(value, tmp_path):
     def figure(step, total):
