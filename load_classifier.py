@@ -11,6 +11,7 @@ those that the classifiers of this collection use, and any other is refused. The
 tutorial's own files, saved by Keras 2 as .h5, are read too.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import numpy as np
 from gankit.command import InputError, OneLineParser, printable, run_script
 from gankit.data.labels import describe_labelled
 from gankit.data.load import load_arrays
-from gankit.folders import dated_folder, new_folder
+from gankit.folders import claimed, dated_folder
 from gankit.models.classify import (
     check_fit,
     class_probabilities,
@@ -111,17 +112,18 @@ def run(args):
     parts = [(name, *part) for name, part in parts if part and part[1].max() >= 0]
     if not parts:
         raise InputError(f"{args.data}: has no labels to measure accuracy by; add some")
-    out = None
     if args.report and data.test is None:
         raise InputError(f"{args.data}: has no test images, which --report is about")
+    folder = contextlib.nullcontext()
     if args.report:
-        out = new_folder(args.out or dated_folder("reports", "load_classifier"))
+        folder = claimed(args.out or dated_folder("reports", "load_classifier"))
     n_classes = count_classes(c_model)
-    for name, X, y in parts:
-        accuracy = measure_accuracy(c_model, X, y, n_classes=n_classes)
-        print(f"{name} Accuracy: {accuracy:.3f}%{describe_labelled(y)}")
-    if args.report:
-        write_report(c_model, *data.test, out, class_names or data.class_names)
+    with folder as out:
+        for name, X, y in parts:
+            accuracy = measure_accuracy(c_model, X, y, n_classes=n_classes)
+            print(f"{name} Accuracy: {accuracy:.3f}%{describe_labelled(y)}")
+        if args.report:
+            write_report(c_model, *data.test, out, class_names or data.class_names)
 
 
 def main(argv=None):

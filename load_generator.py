@@ -20,7 +20,7 @@ import numpy as np
 
 from gankit.backend import Image
 from gankit.command import InputError, OneLineParser, printable, run_script
-from gankit.folders import dated_folder, new_folder
+from gankit.folders import claimed, dated_folder
 from gankit.models.classify import class_probabilities
 from gankit.models.files import find_model, load_generator, load_named_classifier
 from gankit.models.generate import generate, walk_between
@@ -118,25 +118,27 @@ def run(args):
     c_model = None
     if c_path is not None:
         c_model, class_names = load_matching_classifier(c_path, g_model)
-    out = new_folder(args.out or dated_folder("samples", "load_generator"))
-    seed = args.seed
-    if seed is None:
-        seed = draw_seed()
-        print(f"seed={seed}")
+    with claimed(args.out or dated_folder("samples", "load_generator")) as out:
+        seed = args.seed
+        if seed is None:
+            seed = draw_seed()
+            print(f"seed={seed}")
 
-    # the walk is the same whatever the number of samples
-    sample_rng, walk_rng = np.random.default_rng(seed).spawn(2)
-    latent_dim = g_model.input_shape[1]
-    images = generate(g_model, generate_latent_points(latent_dim, args.n, sample_rng))
-    names = ["samples.png", "walk.gif"]
-    save_sheet(images, out / names[0])
-    points = generate_latent_points(latent_dim, args.walk, walk_rng)
-    save_walk(generate(g_model, walk_between(points, args.frames)), out / names[1])
-    if c_model is not None:
-        print(f"Classifier: {c_path}")
-        names.append("samples.csv")
-        judge(c_model, class_names, images, out / names[2])
-    print(f">Saved: {', '.join(names)} in {out}")
+        # the walk is the same whatever the number of samples
+        sample_rng, walk_rng = np.random.default_rng(seed).spawn(2)
+        latent_dim = g_model.input_shape[1]
+        images = generate(
+            g_model, generate_latent_points(latent_dim, args.n, sample_rng)
+        )
+        names = ["samples.png", "walk.gif"]
+        save_sheet(images, out / names[0])
+        points = generate_latent_points(latent_dim, args.walk, walk_rng)
+        save_walk(generate(g_model, walk_between(points, args.frames)), out / names[1])
+        if c_model is not None:
+            print(f"Classifier: {c_path}")
+            names.append("samples.csv")
+            judge(c_model, class_names, images, out / names[2])
+        print(f">Saved: {', '.join(names)} in {out}")
 
 
 def main(argv=None):

@@ -94,6 +94,18 @@ def locked(folder):
         os.close(handle)
 
 
+@contextlib.contextmanager
+def claimed(out):
+    """Create the folder `out` as new_folder does; yield it, locked meanwhile.
+
+    Of several processes that ask for one folder at once, one gets it. Raises
+    InputError in the others.
+    """
+    out = new_folder(out)
+    with locked(out):
+        yield new_folder(out)  # again: another may have been quicker
+
+
 def lock(handle, wait=True):
     """Lock an open file, where its file system and the operating system can.
 

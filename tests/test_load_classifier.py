@@ -13,6 +13,7 @@ from PIL import Image
 import discriminators
 import load_classifier
 import parts
+from gankit.folders import locked
 from gankit.models import files
 from gankit.models.files import SHIPPED_RUN
 
@@ -113,6 +114,16 @@ def test_report(c_model_path, small_data, tmp_path, capsys):
     right = sum(int(row[2]) for row in rows)
     assert lines[1] == f"Test Accuracy: {right:.3f}%"
     assert {path.name for path in out.iterdir()} == {"confusion.png", "mistakes.png"}
+
+
+def test_a_folder_that_another_report_fills_is_left_alone(
+    c_model_path, small_data, tmp_path, capsys
+):
+    arguments = [c_model_path, "--data", small_data, "--report", "--out", tmp_path]
+    with locked(tmp_path):
+        line = fails(arguments, capsys)
+    assert f"{tmp_path}: another run is at work there" in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_names_and_missing_labels_in_a_report(tmp_path, monkeypatch):

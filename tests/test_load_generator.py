@@ -13,6 +13,7 @@ import load_generator
 import parts
 import sgan_mnist
 import sgan_tuned
+from gankit.folders import locked
 from gankit.models import files
 from gankit.models.classify import class_probabilities
 from helpers import generate_latent_points
@@ -107,6 +108,16 @@ def test_sheet_walk_and_what_the_classifier_says(run_folder, monkeypatch, capsys
         assert [r["probability"] for r in csv.DictReader(file)] == [
             r["probability"] for r in rows[:2]
         ]
+
+
+def test_a_folder_that_another_process_fills_is_left_alone(
+    run_folder, tmp_path, capsys
+):
+    path = run_folder / "g_model_0600.keras"
+    with locked(tmp_path):
+        line = fails(capsys, path, "--n", 1, "--seed", 3, "--out", tmp_path)
+    assert f"{tmp_path}: another run is at work there" in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_classifier(run_folder, tmp_path, capsys):

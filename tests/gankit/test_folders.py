@@ -117,6 +117,31 @@ def test_a_locked_folder_is_refused(tmp_path):
         pass
 
 
+def test_a_claimed_folder_is_new_and_locked(tmp_path):
+    path = tmp_path / "a" / "b"
+    with folders.claimed(path) as out:
+        assert out == path and not list(out.iterdir())
+        # nobody has it meanwhile, though it is still empty
+        with pytest.raises(InputError, match="another run is at work there"):
+            folders.claimed(path).__enter__()
+        (out / "file").touch()
+    with pytest.raises(InputError, match="holds files already"):
+        folders.claimed(path).__enter__()
+
+
+def test_a_folder_that_another_process_has_filled_is_not_claimed(tmp_path, monkeypatch):
+    """It did so between our look and our lock."""
+    locked = folders.locked
+
+    def slow(folder):
+        (folder / "theirs").touch()
+        return locked(folder)
+
+    monkeypatch.setattr(folders, "locked", slow)
+    with pytest.raises(InputError, match="holds files already"):
+        folders.claimed(tmp_path / "a").__enter__()
+
+
 def test_a_lock_ends_with_its_process(tmp_path):
     code = (
         "import os, sys\n"
