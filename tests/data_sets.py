@@ -1,5 +1,7 @@
 """Data sets that several tests make."""
 
+import struct
+
 import numpy as np
 from PIL import Image
 
@@ -7,6 +9,12 @@ from gankit.data import load
 from parts import refused
 
 NAMES = ["a cat", "b dog", "owl"]
+IDX_NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 
 def fails(path, *image_size):
@@ -39,3 +47,10 @@ def write_folder(root, shape=(20, 24), *, n=4, tests=2, unlabelled=6, seed=0):
         write(f"test/{name}", tests, 60 + 60 * i)
     write("unlabelled", unlabelled, 120)
     return root
+
+
+def idx_bytes(array, *, shape=None):
+    """The bytes of an IDX file; shape: what it says of itself."""
+    shape = shape or array.shape
+    header = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+    return header + array.astype(np.uint8).tobytes()

@@ -6,9 +6,13 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from data_sets import IDX_NAMES, idx_bytes
 from gankit.command import RunError
+from gankit.data import load
 
 ROOT = Path(__file__).resolve().parents[1]
 _spec = importlib.util.spec_from_file_location("tables", ROOT / "results/tables.py")
@@ -286,3 +290,43 @@ def test_the_parts_of_a_template(results):
 def test_parts_that_are_not_there(part, said, results):
     with pytest.raises(RunError, match=said):
         tables.fill(f"text {part}", results)
+
+
+# ---------------------------------------------------------------- make_folder.py
+
+
+def write_fashion(folder, n_classes=10):
+    """Write IDX files with 52 training and 2 test images of each class; return x, y."""
+    folder.mkdir()
+    y = np.arange(52 * n_classes) % n_classes
+    x = np.random.default_rng(0).integers(0, 256, (len(y), 8, 8), np.uint8)
+    tests = slice(0, 2 * n_classes)
+    for name, array in zip(IDX_NAMES, (x, y, x[tests], y[tests]), strict=True):
+        (folder / name).write_bytes(idx_bytes(array))
+    return x, y
+
+
+def test_fashion_mnist_as_a_folder_of_pictures(start, tmp_path):
+    x, y = write_fashion(tmp_path / "idx")
+    script = "results/fashion_folder/make_folder.py"
+    done = start(script, tmp_path / "idx", "fashion", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    folder = tmp_path / "fashion"
+    for i, name in ((0, "t-shirt"), (9, "ankle boot")):
+        pictures = [*(folder / name).iterdir()]
+        assert len(pictures) == 50
+        for path in pictures:
+            assert y[int(path.stem)] == i
+            np.testing.assert_array_equal(Image.open(path), x[int(path.stem)])
+        assert len([*(folder / "test" / name).iterdir()]) == 2
+    data = load.load_arrays(folder)
+    assert data.n_classes == 10 and np.count_nonzero(data.train[1] >= 0) == 500
+    assert np.count_nonzero(data.train[1] == -1) == 20
+
+    done = start(script, tmp_path / "idx", "fashion", cwd=tmp_path)
+    line = "make_folder.py: fashion: holds files already; name a new folder\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+    write_fashion(tmp_path / "other", 3)
+    done = start(script, tmp_path / "other", "new", cwd=tmp_path)
+    assert done.returncode == 2 and "other: not Fashion-MNIST; name" in done.stderr
+    assert not (tmp_path / "new").exists()

@@ -13,17 +13,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from datasets import load_arrays  # noqa: E402
-
-from helpers import new_folder, run_script, select_supervised_indices  # noqa: E402
+from gankit.command import InputError, OneLineParser, run_script  # noqa: E402
+from gankit.data.labels import select_supervised_indices  # noqa: E402
+from gankit.data.load import load_arrays  # noqa: E402
+from gankit.folders import claimed  # noqa: E402
 
 # Xiao, Rasul and Vollgraf 2017, table 2
 CLASSES = (
     *("t-shirt", "trouser", "pullover", "dress", "coat"),
     *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
 )
+N_LABELS = 500
 
 
 def write_images(X, labels, folder):
@@ -36,17 +38,25 @@ def write_images(X, labels, folder):
 
 def run(source, target):
     data = load_arrays(source)
-    target = new_folder(target)
+    if data.n_classes != len(CLASSES) or data.test is None:
+        raise InputError(f"{source}: not Fashion-MNIST; name the folder of its files")
     X, y = data.train
     labels = np.full(len(y), "unlabelled", "U20")
-    chosen = select_supervised_indices(y, 500, rng=np.random.default_rng(1))
+    chosen = select_supervised_indices(y, N_LABELS, rng=np.random.default_rng(1))
     labels[chosen] = np.array(CLASSES)[y[chosen]]
-    write_images(X, labels.tolist(), target)
-    X, y = data.test
-    write_images(X, np.array(CLASSES)[y].tolist(), target / "test")
+    with claimed(target) as target:
+        write_images(X, labels.tolist(), target)
+        X, y = data.test
+        write_images(X, np.array(CLASSES)[y].tolist(), target / "test")
+
+
+def main(argv=None):
+    parser = OneLineParser(description="Write Fashion-MNIST as a folder of pictures.")
+    parser.add_argument("source", metavar="IDX_FOLDER", help="folder of its IDX files")
+    parser.add_argument("target", metavar="NEW_FOLDER", help="new folder")
+    args = parser.parse_args(argv)
+    return run_script("make_folder.py", lambda: run(args.source, args.target))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    sys.exit(run_script("make_folder.py", lambda: run(*sys.argv[1:])))
+    sys.exit(main())

@@ -1,31 +1,15 @@
 import gzip
-import struct
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from data_sets import fails
+from data_sets import IDX_NAMES, fails, idx_bytes
 from gankit.data import labels, load
 from parts import refused
 
 
-def idx_bytes(array, *, shape=None):
-    """The bytes of an IDX file; shape: what it says of itself."""
-    shape = shape or array.shape
-    header = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
-    return header + array.astype(np.uint8).tobytes()
-
-
-NAMES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-
-
-def write_idx(folder, pack=False, n=12, *, names=NAMES, first_class=0):
+def write_idx(folder, pack=False, n=12, *, names=IDX_NAMES, first_class=0):
     """Write the four IDX files to a folder; return the folder and x_train."""
     folder.mkdir(exist_ok=True)
     x = np.random.default_rng(0).integers(0, 256, (n, 8, 12)).astype(np.uint8)
@@ -95,16 +79,16 @@ def test_a_tiny_idx_file_that_declares_gigabytes_takes_no_memory(tmp_path):
 @pytest.mark.parametrize(
     "names",
     [
-        [name.replace("-idx", ".idx") for name in NAMES],
-        [f"emnist-letters-{name.replace('t10k', 'test')}" for name in NAMES],
-        [f"Own_{name.upper()}" for name in NAMES],
+        [name.replace("-idx", ".idx") for name in IDX_NAMES],
+        [f"emnist-letters-{name.replace('t10k', 'test')}" for name in IDX_NAMES],
+        [f"Own_{name.upper()}" for name in IDX_NAMES],
     ],
     ids=["dot", "prefix", "capitals"],
 )
 def test_other_names_of_idx_files(names, pack, tmp_path):
     folder, x = write_idx(tmp_path / "idx", pack, names=names)
     # as some archives unpack: a folder of a file's name, with the file in it
-    (folder / NAMES[0]).mkdir()
+    (folder / IDX_NAMES[0]).mkdir()
     (folder / "emnist-letters-mapping.txt").touch()
     data = load.load_arrays(folder)
     np.testing.assert_array_equal(data.train[0][..., 0], x)
@@ -113,7 +97,7 @@ def test_other_names_of_idx_files(names, pack, tmp_path):
 
 
 def test_a_missing_idx_file_is_named_as_the_others_are(tmp_path):
-    names = [f"emnist-letters-{name.replace('t10k', 'test')}" for name in NAMES]
+    names = [f"emnist-letters-{name.replace('t10k', 'test')}" for name in IDX_NAMES]
     for missing in (3, 2, 1, 0):
         folder, _ = write_idx(tmp_path / "idx", names=names)
         (folder / names[missing]).unlink()
@@ -122,7 +106,9 @@ def test_a_missing_idx_file_is_named_as_the_others_are(tmp_path):
 
 def test_idx_files_of_several_data_sets(tmp_path):
     for kind in ("letters", "digits"):
-        write_idx(tmp_path / "idx", names=[f"emnist-{kind}-{name}" for name in NAMES])
+        write_idx(
+            tmp_path / "idx", names=[f"emnist-{kind}-{name}" for name in IDX_NAMES]
+        )
     line = fails(tmp_path / "idx")
     assert "of 2 data sets (emnist-digits-, emnist-letters-); put those of one" in line
     folder, _ = write_idx(tmp_path / "idx")
