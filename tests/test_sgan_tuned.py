@@ -397,7 +397,7 @@ def test_fitting_to_a_budget_leaves_no_trace(dataset):
         (["--batch", "4"], "give a multiple of 4 from 8 on"),
         (["--batch", "400"], "there are 200 images; give a smaller batch"),
         (["--without", "generator+luck"], "--without luck: not of generator, cons"),
-        (["--without", ""], "--without : not of generator, consistency, balance"),
+        (["--without", ""], "--without '': holds an empty name; leave that out"),
     ],
 )
 def test_bad_options(options, message, small_data, tmp_path, capsys):

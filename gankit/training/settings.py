@@ -254,6 +254,8 @@ def check_value(field, value):
         value = str(value)
     if type(value) is not kind:
         raise InputError(f"{name} {value!r}: must be of type {kind.__name__}")
+    if value == "" or (about["several"] and "" in value.split("+")):
+        raise InputError(f"{name} {value!r}: holds an empty name; leave that out")
     least, most = about["least"], about["most"]
     enough = least is None or value >= least
     if not (enough and (most is None or value <= most)):  # nor is it NaN
