@@ -53,9 +53,19 @@ def measure_accuracy(c_model, X, y, *, n_classes=N_CLASSES):
 
     Images without label, y = -1, are left out; there must be others.
     """
+    return judge_labelled(c_model, X, y, n_classes=n_classes)[0]
+
+
+def judge_labelled(c_model, X, y, *, n_classes):
+    """Return what measure_accuracy does, and the answers, int (n,), to images with y.
+
+    X, y: as for measure_accuracy; n: the images with a label.
+    """
     chosen = None if y.min() >= 0 else np.flatnonzero(y >= 0)
-    answers = class_probabilities(c_model, X, n_classes=n_classes, chosen=chosen)
-    return 100.0 * np.mean(answers.argmax(axis=-1) == y[y >= 0])
+    answers = class_probabilities(
+        c_model, X, n_classes=n_classes, chosen=chosen
+    ).argmax(axis=-1)
+    return 100.0 * np.mean(answers == y[y >= 0]), answers
 
 
 def count_classes(c_model):

@@ -18,15 +18,10 @@ from gankit.folders import (
     remove_partials,
     write_atomically,
 )
-from gankit.models.classify import class_probabilities, count_classes
+from gankit.models.classify import count_classes, judge_labelled, measure_accuracy
 from gankit.models.files import save_model
 from gankit.pictures import count_confusions, draw_confusions, save_sheet
-from gankit.training.batches import (
-    Steps,
-    answer_in_parts,
-    mean_in_parts,
-    split_in_parts,
-)
+from gankit.training.batches import Steps, answer_in_parts, mean_in_parts
 from gankit.training.budget import fit_to_budget
 from gankit.training.devices import (
     choose_jit,
@@ -125,10 +120,6 @@ class Run:
     def answer(self, network, batch, training=False):
         """Return network(batch), computed in the run's parts."""
         return answer_in_parts(network, batch, self.n_parts, training)
-
-    def split(self, batch):
-        """Return a batch in the run's parts, a list of tensors."""
-        return split_in_parts(batch, self.n_parts)
 
     def compile(self, draw, train_step, state, *, columns, draws, passes=1):
         """Return the run's batches.Steps, to which the arguments belong."""
@@ -258,32 +249,25 @@ class LabelledRun(Run):
         Accuracy on dataset, [X, y] or None, as far as it has labels, and on the test
         images, and error on the labelled images.
         """
+        n_classes = count_classes(c_model)
         train_acc = labelled_error = None
         if dataset is not None:
-            train_acc, _ = self._answers(c_model, dataset)
+            train_acc = measure_accuracy(c_model, *dataset, n_classes=n_classes)
         test_acc = self.measure_test(c_model)
         if self.supervised is not None:
-            labelled_acc, _ = self._answers(c_model, self.supervised)
-            labelled_error = 100.0 - labelled_acc
+            labelled_error = 100.0 - measure_accuracy(
+                c_model, *self.supervised, n_classes=n_classes
+            )
         return train_acc, test_acc, labelled_error
 
     def measure_test(self, c_model):
         """Return the test images' accuracy, percent; None where there are none."""
         if self.test is None:
             return None
-        test_acc, answers = self._answers(c_model, self.test)
         n_classes = count_classes(c_model)
+        test_acc, answers = judge_labelled(c_model, *self.test, n_classes=n_classes)
         self._confusion = count_confusions(self.test[1], answers, n_classes)
         return test_acc
-
-    def _answers(self, c_model, samples):
-        """Return the accuracy, percent, and each image's class, of those labelled."""
-        X, y = samples
-        chosen = None if y.min() >= 0 else np.flatnonzero(y >= 0)
-        answers = class_probabilities(
-            c_model, X, n_classes=count_classes(c_model), chosen=chosen
-        ).argmax(axis=-1)
-        return 100.0 * np.mean(answers == y[y >= 0]), answers
 
     def pictures(self, step):
         pictures = super().pictures(step)
