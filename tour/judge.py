@@ -4,8 +4,8 @@
     python tour/judge.py --data FOLDER           # images of one's own, with labels
 
 The GANs of the tour are measured by what a classifier sees in their images: classes,
-and 128 features. The one that is shipped, tour/judge.keras, was trained by this script
-on all of MNIST's digits; other images need a judge of their own.
+and 128 features. The one that is shipped, tour/judge.keras, is that of a run on MNIST
+with --seed 1 --threads 2; other images need a judge of their own.
 """
 
 import json
@@ -52,7 +52,9 @@ def define_judge(image_shape=(28, 28, 1), n_classes=10):
     x = layers.Conv2D(64, 3, activation="relu")(x)
     x = layers.MaxPooling2D()(x)
     x = layers.Flatten()(x)
-    x = layers.Dense(128, activation="relu", dtype="float32", name=metrics.FEATURES)(x)
+    x = layers.Dense(
+        metrics.N_FEATURES, activation="relu", dtype="float32", name=metrics.FEATURES
+    )(x)
     x = layers.Dropout(0.5)(x)
     out = layers.Dense(n_classes, activation="softmax", dtype="float32", name=CLASSES)(
         x

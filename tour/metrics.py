@@ -35,6 +35,7 @@ skimage_metrics = LazyModule("skimage.metrics")
 SHIPPED_JUDGE = Path(__file__).with_name("judge.keras")
 # the layer of a judge whose outputs are its features
 FEATURES = "features"
+N_FEATURES = 128
 REMEDY = "make one with python tour/judge.py --data PATH"
 LARGEST_RECORD = 1 << 20
 # images that show whether a judge knows a data set
@@ -109,22 +110,27 @@ def load_judge(path=None, *, data=None):
     except InputError as error:
         problem = str(error).removeprefix(f"{path}: ").rpartition("; ")[0]
         raise InputError(f"{path}: {problem}; {REMEDY}") from error
-    last = model.layers[-1]
-    is_judge = any(
-        layer.name == FEATURES and len(layer.output.shape) == 2
-        for layer in model.layers
-    )
-    if not is_judge or (class_names and len(class_names) != model.output_shape[1]):
-        raise InputError(f"{path}: a classifier, but no judge ({last.name}); {REMEDY}")
+    layers = {layer.name: layer for layer in model.layers}
+    if FEATURES not in layers or layers[FEATURES].output.shape != (None, N_FEATURES):
+        raise InputError(
+            f"{path}: a classifier, but no judge, since it has no layer {FEATURES!r} "
+            f"of {N_FEATURES} outputs; {REMEDY}"
+        )
+    if class_names and len(class_names) != model.output_shape[1]:
+        raise InputError(
+            f"{path}: has {len(class_names)} class names and {model.output_shape[1]} "
+            f"classes; {REMEDY}"
+        )
     record = _read_record(path)
+    accuracies = (record.get(name) for name in ("test_accuracy", "train_accuracy"))
     judge = Judge(
         model,
         class_names,
-        accuracy=record.get("test_accuracy") or record.get("train_accuracy"),
+        accuracy=next((value for value in accuracies if value is not None), None),
         ladder=record.get("ladder"),
     )
     if data is not None:
-        _check_fit(path, judge, data)
+        check_fit(path, judge, data)
     return judge
 
 
@@ -135,15 +141,16 @@ def _read_record(path):
         with open(record_path, "rb") as file:
             record = json.loads(file.read(LARGEST_RECORD))
         steps = [(text, float(value)) for text, value in record["ladder"]]
-        if not all(isinstance(text, str) for text, _ in steps):
-            raise TypeError("a name of its ladder is no text")
+        for text, value in steps:
+            if not isinstance(text, str) or not 0 <= value < np.inf:
+                raise ValueError("a step of its ladder is no name and number")
         for name in ("test_accuracy", "train_accuracy"):
-            if not isinstance(record[name], float | int | None):
-                raise TypeError(f"its {name} is no number")
+            if record[name] is not None and not 0 <= record[name] <= 100:
+                raise ValueError(f"its {name} is no percentage")
         digest = record["judge_sha256"]
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except Exception as error:  # of any origin, it may hold anything anywhere
         raise InputError(
             f"{record_path}: not the record of a judge; remove it, or {REMEDY}"
         ) from error
@@ -159,7 +166,7 @@ def digest_of_file(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _check_fit(path, judge, data):
+def check_fit(path, judge, data):
     """Raise InputError where a judge is none of the images of a Data."""
     if judge.image_shape != data.image_shape:
         sizes = ("x".join(map(str, s)) for s in (judge.image_shape, data.image_shape))
@@ -187,7 +194,8 @@ def _check_fit(path, judge, data):
     tried = labelled[places.astype(np.int64)]
     _, probabilities = judge.answer(X[tried])
     right = agreement(probabilities, y[tried])
-    if right < (judge.accuracy or 100.0) / 2:
+    expected = 100.0 if judge.accuracy is None else judge.accuracy
+    if right < expected / 2:
         raise InputError(
             f"{path}: is right in {right:.1f}% of the data's labelled images, so it "
             f"judges others; {REMEDY}"
@@ -370,7 +378,10 @@ def ladder(judge, x_train, x_test=None):
         columns = np.maximum(np.arange(images.shape[2]) - by, 0)
         return judge.answer(images[:, :, columns])[0]
 
-    noisy = np.rint(images + rng.normal(0, 0.2 * 127.5, images.shape)).clip(0, 255)
+    noisy = np.empty_like(images)
+    for clean, image in zip(images, noisy, strict=True):
+        noise = rng.normal(0, 0.2 * 127.5, image.shape)
+        image[...] = np.rint(clean + noise).clip(0, 255)
     blurred = ndimage.uniform_filter(images, (1, 3, 3, 1), mode="nearest")
     mean_image = np.rint(images.mean(axis=0, keepdims=True)).astype(np.uint8)
     steps = [
@@ -380,7 +391,7 @@ def ladder(judge, x_train, x_test=None):
         ("shifted by 2 pixels", shifted(2)),
         (
             "noise of sd 0.2 in [-1, 1]",
-            judge.answer(noisy.astype(np.uint8))[0],
+            judge.answer(noisy)[0],
         ),
         *(
             (f"{some} of {n_classes} classes", features[answers < some])
@@ -502,7 +513,7 @@ def nearest_neighbour_error(x, y, x_test, y_test):
             least[closer] = found[closer]
             label[closer] = y[block][nearest[closer]]
         wrong += np.count_nonzero(label != y_test[first : first + rows])
-    return 100.0 * wrong / len(x_test)
+    return 100.0 * int(wrong) / len(x_test)
 
 
 def within_class_ssim(x, y, n_classes, n_pairs=100, seed=0):

@@ -267,7 +267,7 @@ def test_its_answers_do_not_depend_on_the_precision(precision, mnist):
 # what is refused
 
 
-def test_a_file_that_is_missing_or_no_judge(tmp_path, short_run):
+def test_a_file_that_is_missing_or_no_judge(tmp_path, monkeypatch):
     remedy = "make one with python tour/judge.py --data PATH"
     for path in (tmp_path / "none.keras", tmp_path):
         line = refused(metrics.load_judge, path)
@@ -281,6 +281,15 @@ def test_a_file_that_is_missing_or_no_judge(tmp_path, short_run):
     save_model(c_model, path)
     line = refused(metrics.load_judge, path)
     assert "a classifier, but no judge" in line and line.endswith(remedy)
+    # features of another number, and names for other classes
+    model = judge.define_judge()
+    monkeypatch.setattr(metrics, "N_FEATURES", 64)
+    save_model(judge.define_judge(), path)
+    monkeypatch.undo()
+    assert "no layer 'features' of 128 outputs" in refused(metrics.load_judge, path)
+    save_model(model, path, NAMES)
+    line = refused(metrics.load_judge, path)
+    assert "has 3 class names and 10 classes" in line and line.endswith(remedy)
 
 
 def test_a_judge_that_is_damaged(short_run, tmp_path):
@@ -312,7 +321,11 @@ def test_a_judge_with_code_in_it(short_run, tmp_path):
         lambda record: {**record, "ladder": [["a", "b"]]},
         lambda record: {**record, "ladder": [[1, 2.0]]},
         lambda record: {**record, "ladder": None},
+        lambda record: {**record, "ladder": [["a", float("nan")]]},
+        lambda record: {**record, "ladder": [["a", 10**400]]},
         lambda record: {**record, "test_accuracy": "99"},
+        lambda record: {**record, "test_accuracy": float("nan")},
+        lambda record: {**record, "train_accuracy": 10**400},
         lambda record: {"ladder": []},
     ],
 )
@@ -331,6 +344,21 @@ def test_the_record_of_another_judge(short_run, tmp_path):
     (run / "judge.json").unlink()
     loaded = metrics.load_judge(run)
     assert loaded.ladder is None and loaded.accuracy is None
+
+
+def test_a_judge_that_is_always_wrong_fits_its_own_data(small_data):
+    """It is held to its own accuracy on the test images, be that 0."""
+    data = load.load_arrays(small_data)
+    wrong = data._replace(test=[data.test[0], (data.test[1] + 1) % 10])
+    loaded = metrics.load_judge(data=data)
+    for accuracy, fits in ((99.0, False), (None, False), (0.0, True)):
+        loaded.accuracy = accuracy
+        if fits:
+            metrics.check_fit("judge.keras", loaded, wrong)
+        else:
+            assert "is right in 0.0%" in refused(
+                metrics.check_fit, "judge.keras", loaded, wrong
+            )
 
 
 def test_a_judge_of_other_images(tmp_path, small_data):
