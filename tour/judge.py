@@ -22,7 +22,7 @@ from gankit.data.images import scale_images
 from gankit.data.labels import check_labels, describe_labelled
 from gankit.data.load import load_arrays
 from gankit.folders import write_atomically
-from gankit.models.classify import CLASSES, measure_accuracy
+from gankit.models.classify import CLASSES
 from gankit.models.files import save_model
 from gankit.training.records import Records
 from gankit.training.run import Run
@@ -127,8 +127,9 @@ def start(settings):
             jit=run.jit,
             verbose=min(1, run.verbose),
         )
+        judge = metrics.Judge(model, data.class_names)
         train_acc, test_acc = figures = [
-            samples and measure_accuracy(model, *samples, n_classes=data.n_classes)
+            samples and metrics.agreement(judge.answer(samples[0])[1], samples[1])
             for samples in (dataset, data.test)
         ]
         records = Records(run.folder, None, EVALUATIONS)
@@ -137,7 +138,6 @@ def start(settings):
         records.add_evaluation(None, n_steps, figures, seconds)
         path = run.folder / f"judge.{settings.format}"
         save_model(model, path, data.class_names)
-        judge = metrics.Judge(model, data.class_names)
         ladder = metrics.ladder(judge, data.train[0], data.test and data.test[0])
         record = {
             "seed": run.seed,

@@ -171,11 +171,33 @@ def test_the_ladder():
     assert found["2000 training images"] < 0.05
     assert found["shifted by 1 pixel"] == pytest.approx(1, abs=0.2)
     assert found["shifted by 2 pixels"] == pytest.approx(4, abs=0.4)
+    # of rows from 4 to 11 those whose class, row % 4, is less than 3 and 2: the means
+    # are 7 and 6.5 in the place of 7.5, the variances 14/3 and 17/4 of 21/4
+    three = 0.25 + (sqrt(14 / 3) - sqrt(21 / 4)) ** 2
+    assert found["3 of 4 classes"] == pytest.approx(three, abs=0.1)
+    two = 1 + (sqrt(17 / 4) - sqrt(21 / 4)) ** 2
+    assert found["2 of 4 classes"] == pytest.approx(two, abs=0.2)
     # the light stays where it is
     assert found["blurred 3x3"] == pytest.approx(found["training images"], abs=1e-3)
     # no variance is left of the 21/4 that both features have
     assert found["the mean image"] == pytest.approx(21 / 2, abs=0.5)
     assert metrics.ladder(Sight(), x_train, x_test) == [*found.items()]
+
+
+class Hue(Sight):
+    """Features are the brightness of the channels."""
+
+    def answer(self, images):
+        return images.mean(axis=(1, 2)), super().answer(images)[1]
+
+
+def test_blurring_mixes_no_colours():
+    red = np.zeros((40, 16, 16, 3), np.uint8)
+    red[..., 0] = random_images(40, (1, 1))
+    found = dict(metrics.ladder(Hue(), red, red))
+    assert found["blurred 3x3"] == pytest.approx(found["training images"])
+    # other images than those that are compared with them
+    assert found["training images, to other ones"] > 1
 
 
 def test_the_ladder_without_test_images():
@@ -290,8 +312,8 @@ def test_the_error_of_the_nearest_neighbour(monkeypatch):
     for n in (1 << 22, 512):
         monkeypatch.setattr(metrics, "LARGEST_BLOCK", n)
         pair = grey(10, 10), np.array([3, 4])
-        error = metrics.nearest_neighbour_error(*pair, grey(9, 9), np.array([3, 4]))
-        assert error == 50
+        assert metrics.nearest_neighbour_error(*pair, grey(9), np.array([3])) == 0
+        assert metrics.nearest_neighbour_error(*pair, grey(9), np.array([4])) == 100
 
 
 def test_the_nearest_neighbours_of_many_in_blocks(monkeypatch):
@@ -366,9 +388,10 @@ def test_blank_images_have_neither_thickness_nor_slant():
     outline = 4 * 28 - 2 + sqrt(2)  # the steps at one corner are of one pixel
     assert metrics.thickness(white)[0] == pytest.approx(2 * 28**2 / outline)
     assert metrics.slant(white)[0] == pytest.approx(0, abs=1e-9)
-    row = np.zeros((1, 9, 9, 1), np.uint8)
-    row[0, 3, 1:6, 0] = 77, 3, 255, 31, 100
-    assert metrics.slant(row)[0] == 0
+    # where rounding alone gives the moments their sign
+    rows = np.zeros((200, 28, 28, 1), np.uint8)
+    rows[:, 17] = random_images(200, (28, 1))
+    np.testing.assert_array_equal(metrics.slant(rows), 0)
 
 
 def test_the_digits_are_as_thick_and_slanted_as_they_were(mnist):
@@ -385,8 +408,8 @@ def test_the_digits_are_as_thick_and_slanted_as_they_were(mnist):
 
 def test_the_best_matching_of_codes():
     # code 0 is mostly class 2, code 1 class 0, code 2 class 1
-    labels = np.array([2, 2, 2, 0, 0, 0, 0, 1, 1, 2, -1, -1])
-    codes = np.array([0, 0, 0, 1, 1, 1, 0, 2, 2, 2, 2, 2])
+    labels = np.array([2, 2, 2, 0, 0, 0, 0, 1, 1, 2, *[-1] * 9])
+    codes = np.array([0, 0, 0, 1, 1, 1, 0, 2, 2, 2, *[2] * 9])
     mapping = metrics.best_matching(codes, labels, 3)
     assert mapping.tolist() == [2, 0, 1]
     assert metrics.matching_error(mapping, codes, labels) == pytest.approx(20)
