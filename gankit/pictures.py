@@ -131,19 +131,21 @@ def to_pixels(images):
     return np.rint(127.5 + 127.5 * images).astype(np.uint8)
 
 
-def save_sheet(images, path):
-    """Save images (n, h, w, c) in [-1, 1] as a square sheet, grey reversed.
+def save_sheet(images, path, in_a_row=None):
+    """Save images (n, h, w, c) in [-1, 1] as a sheet, row by row, grey reversed.
 
-    c: 1 or 3, colours, which are not reversed. The images are drawn doubled, or
+    c: 1 or 3, colours, which are not reversed. in_a_row: images in a row; None for a
+    square sheet. The images are drawn doubled, or
     smaller where the sheet would have more than LARGEST_SHEET pixels a side.
     """
     n, height, width, channels = images.shape
-    in_a_row = int(np.ceil(np.sqrt(n)))
-    longest = in_a_row * max(height, width)
+    square = int(np.ceil(np.sqrt(n)))
+    in_a_row, n_rows = (in_a_row, -(-n // in_a_row)) if in_a_row else (square, square)
+    longest = max(in_a_row * width, n_rows * height)
     shrinking = int(np.ceil(longest / LARGEST_SHEET))
     height, width = (int(np.ceil(size / shrinking)) for size in (height, width))
     sheet = Image.new(
-        "L" if channels == 1 else "RGB", (in_a_row * width, in_a_row * height), "white"
+        "L" if channels == 1 else "RGB", (in_a_row * width, n_rows * height), "white"
     )
     for i in range(n):
         cell = Image.fromarray(to_pixels(images[i : i + 1])[0]).reduce(shrinking)
@@ -224,32 +226,32 @@ def _fitted(frames, n_frames):
 
 
 @plain_style()
-def plot_history(out):
+def plot_history(out, table="accuracy.csv"):
     """Save curves.png: the figures of a run's steps and its evaluations.
 
-    out: the run's folder, with history.csv and accuracy.csv. To the left is what
-    history.csv has but accuracies; to the right accuracies, or where the run has none
-    whatever it evaluated. Cells may be empty or not finite, and tables have no rows.
+    out: the run's folder, with history.csv and its table of evaluations. To the left is
+    what history.csv has but accuracies; to the right accuracies, or where the run has
+    none whatever it evaluated, each figure by itself, since their scales differ. Cells
+    may be empty or not finite, and tables have no rows.
     """
     out = Path(out)
-    history, evaluations = (
-        _read_table(out / name) for name in ("history.csv", "accuracy.csv")
-    )
+    history, evaluations = (_read_table(out / name) for name in ("history.csv", table))
     losses = [name for name in history if name != "step" and "accuracy" not in name]
     measured = [name for name in evaluations if "accuracy" in name]
-    label = "accuracy, %"
-    if not measured:
-        measured = [
-            name for name in evaluations if name not in ("epoch", "step", "seconds")
-        ]
-        label = measured[0] if len(measured) == 1 else "evaluations"
+    others = [name for name in evaluations if name not in ("epoch", "step", "seconds")]
+    groups = [(measured, "accuracy, %")] if measured else [([n], n) for n in others]
     parts = [(history, losses, "loss of one batch", {"lw": 0.5})]
-    if measured:
-        parts.append((evaluations, measured, label, {"marker": "o", "ms": 3}))
-    fig = figure.Figure(figsize=(10, 4), layout="constrained")
-    for axes, (table, names, label, style) in zip(
-        fig.subplots(1, len(parts), squeeze=False).flat, parts, strict=True
-    ):
+    parts += [(evaluations, *group, {"marker": "o", "ms": 3}) for group in groups]
+    n_rows = min(2, max(1, len(groups)))
+    n_columns = 1 + -(-len(groups) // n_rows)
+    fig = figure.Figure(figsize=(5 * n_columns, 4 * n_rows), layout="constrained")
+    grid = fig.add_gridspec(n_rows, n_columns)
+    places = [
+        grid[:, 0],
+        *(grid[i % n_rows, 1 + i // n_rows] for i in range(len(groups))),
+    ]
+    for place, (table, names, label, style) in zip(places, parts, strict=True):
+        axes = fig.add_subplot(place)
         drawn = [
             (name, np.isfinite(table[name]) & np.isfinite(table["step"]))
             for name in names

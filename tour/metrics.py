@@ -634,3 +634,30 @@ def spearman(a, b):
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
     return float(stats.spearmanr(a, b).statistic)
+
+
+def ridge_error(train, held_out, test):
+    """Return the test error, percent, of ridge regression on features.
+
+    train, held_out, test: pairs of features, float (n, d), and labels, int (n,). One
+    target a class, 1 or -1; features are standardised; the strength is that of 13 from
+    1e-2 to 1e4 which errs least on held_out, the strongest of equal ones.
+    """
+    mean, sd = train[0].mean(axis=0), train[0].std(axis=0)
+
+    def standardised(features):
+        return (features - mean) / np.where(sd > 0, sd, 1)
+
+    n_classes = 1 + max(labels.max() for _, labels in (train, held_out, test))
+    targets = 2.0 * (train[1][:, np.newaxis] == np.arange(n_classes)) - 1
+    left, values, right = linalg.svd(standardised(train[0]), full_matrices=False)
+    projected, centre = left.T @ (targets - targets.mean(axis=0)), targets.mean(axis=0)
+    found = []
+    for strength in np.logspace(4, -2, 13):
+        shrunk = (values / (values**2 + strength))[:, np.newaxis] * projected
+        errors = [
+            np.mean((standardised(x) @ (right.T @ shrunk) + centre).argmax(1) != y)
+            for x, y in (held_out, test)
+        ]
+        found.append(errors)
+    return 100.0 * float(min(found, key=lambda errors: errors[0])[1])

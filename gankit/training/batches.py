@@ -40,14 +40,15 @@ class Draws:
     """
 
     def __init__(self, seed, step, of):
-        self._seed, self._step, self._of, self._made = seed, step, of, 0
+        self.step = step
+        self._seed, self._of, self._made = seed, of, 0
 
     def seed(self):
         """Return the seed of the next draw, int32 (2,)."""
         if self._made == self._of:
             raise ValueError(f"more than {self._of} draws a step; declare as many")
         self._made += 1
-        return tf.stack([self._seed, self._of * self._step + self._made - 1])
+        return tf.stack([self._seed, self._of * self.step + self._made - 1])
 
     def indices(self, n, size):
         """Return n numbers from 0 to size - 1, int32 (n,)."""

@@ -18,16 +18,7 @@ def fit_to_budget(minutes, steps, c_model, dataset, test_dataset, evaluate_every
     their state is set back to what it was.
     """
     started = time.perf_counter()
-    before = [np.array(variable) for variable in steps.state]
-    steps(0, 2)
-    n_timed, timed = 0, 0.0
-    first = time.perf_counter()
-    while n_timed == 0 or timed < 2 * minutes:
-        steps(n_timed, 20).numpy()
-        n_timed, timed = n_timed + 20, time.perf_counter() - first
-    per_step = timed / n_timed
-    for variable, value in zip(steps.state, before, strict=True):
-        variable.assign(value)
+    per_step = time_steps(steps, 2 * minutes)
     X = dataset[0]
     class_probabilities(c_model, X[:500])
     first = time.perf_counter()
@@ -37,6 +28,39 @@ def fit_to_budget(minutes, steps, c_model, dataset, test_dataset, evaluate_every
         per_step += per_image * len(test_dataset[0]) / evaluate_every
     left = 60 * minutes - (time.perf_counter() - started) - per_image * len(X)
     return max(1, int(left / per_step))
+
+
+def fit_to_minutes(minutes, steps, evaluate, evaluate_every, first=0):
+    """Return how many steps take so many minutes, evaluations included.
+
+    steps: a run's batches.Steps, timed as fit_to_budget does, from the step `first` on.
+    evaluate: makes one evaluation; there is one every evaluate_every steps.
+    """
+    started = time.perf_counter()
+    per_step = time_steps(steps, 2 * minutes, first)
+    evaluate()  # once before: models are compiled with their first batch
+    begun = time.perf_counter()
+    evaluate()
+    per_step += (time.perf_counter() - begun) / evaluate_every
+    left = 60 * minutes - (time.perf_counter() - started)
+    return max(1, int(left / per_step))
+
+
+def time_steps(steps, seconds, first=0):
+    """Return the seconds of a step; 20 at the least are made, for `seconds` or longer.
+
+    Then their state is set back to what it was.
+    """
+    before = [np.array(variable) for variable in steps.state]
+    steps(first, 2)
+    n_timed, timed = 0, 0.0
+    begun = time.perf_counter()
+    while n_timed == 0 or timed < seconds:
+        steps(first + n_timed, 20).numpy()
+        n_timed, timed = n_timed + 20, time.perf_counter() - begun
+    for variable, value in zip(steps.state, before, strict=True):
+        variable.assign(value)
+    return timed / n_timed
 
 
 def budget_option():

@@ -52,6 +52,23 @@ def restore_newest(folder, variables):
     A damaged one is passed over with a line on stderr. Raises InputError where all
     are damaged, or where they are of other networks.
     """
+    found = read_newest(folder)
+    if found is None:
+        return 0, None
+    path, step, saved, record, damaged = found
+    fill(path, saved, variables)
+    # else they would take the place of a whole one
+    for path in damaged:
+        path.unlink()
+    return step, record
+
+
+def read_newest(folder):
+    """Return path, step, the variables' values and record of the newest whole one.
+
+    And the paths of those that are damaged; None where there is no checkpoint. Says and
+    raises what restore_newest does.
+    """
     paths, damaged = checkpoint_paths(folder), []
     for path in paths:
         try:
@@ -68,17 +85,18 @@ def restore_newest(folder, variables):
             key=lambda name: int(name[1:]),
         )
         saved = [arrays.pop(name) for name in names]
-        if [v.shape for v in saved] != [tuple(v.shape) for v in variables]:
-            raise InputError(f"{path}: is of other networks; start anew with --out")
-        for variable, value in zip(variables, saved, strict=True):
-            variable.assign(value)
-        # else they would take the place of a whole one
-        for path in damaged:
-            path.unlink()
-        return step, {**plain, **arrays}
+        return path, step, saved, {**plain, **arrays}, damaged
     if paths:
         raise InputError(f"{folder}: no checkpoint is whole; start anew with --out")
-    return 0, None
+    return None
+
+
+def fill(path, saved, variables):
+    """Assign values from the checkpoint `path`; InputError where they don't fit."""
+    if [v.shape for v in saved] != [tuple(v.shape) for v in variables]:
+        raise InputError(f"{path}: is of other networks; start anew with --out")
+    for variable, value in zip(variables, saved, strict=True):
+        variable.assign(value)
 
 
 def read_checked(path):

@@ -33,13 +33,15 @@ def make_steps(
     epoch_steps,
     n_batch,
     evaluate_every=None,
+    each_epoch=True,
 ):
     """Make a run's steps and fill its folder; return its Path.
 
     run: a run.Run. steps: its batches.Steps. dataset: [X, y] that it is trained on.
-    summarize: step -> the figures of a row of accuracy.csv, a number or None for each
-    of run.evaluations; called every evaluate_every steps, after each epoch (of
-    epoch_steps) and after the last step. describe: a step's figures -> text.
+    summarize: step -> the figures of a row of run.table, a number or None for each of
+    run.evaluations; called every evaluate_every steps, after each epoch (of
+    epoch_steps) unless each_epoch is False, and after the last step. describe: a
+    step's figures -> text.
 
     Raises InputError for what can't be used, RunError where the run can't go on (a
     loss that is not finite, a full disk), Interrupted after Ctrl-C or SIGTERM, when
@@ -59,7 +61,9 @@ def make_steps(
         last_step = min(n_steps, run.settings.max_steps or n_steps)
         loop.begin()
         progress.begin(loop.step, last_step)
-        every = (evaluate_every or epoch_steps, epoch_steps)
+        every = [evaluate_every or epoch_steps]
+        if each_epoch:
+            every.append(epoch_steps)
         while loop.step < last_step:
             due = min((loop.step // size + 1) * size for size in every)
             loop.advance(min(due, last_step) - loop.step, progress)
@@ -75,7 +79,7 @@ def make_steps(
                     f"saved after step {loop.step}; go on with --resume "
                     f"{shlex.quote(str(run.folder))}",
                 )
-        plot_history(run.folder)
+        plot_history(run.folder, run.table)
         save_animation(run.folder)
         loop.records.finish(loop.step)
     return run.folder
@@ -87,7 +91,7 @@ class Loop:
     def __init__(self, run, steps, described, log):
         self._run, self._steps, self._described = run, steps, described
         self._log = log
-        self.records = Records(run.folder, steps.columns, run.evaluations)
+        self.records = Records(run.folder, steps.columns, run.evaluations, run.table)
         self.step = 0
         # a GPU idles between calls, a CPU does not
         self._most_steps = 50 if tf.config.list_logical_devices("GPU") else 1

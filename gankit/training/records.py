@@ -45,15 +45,17 @@ def history_row(step, figures):
 
 
 class Records:
-    """The tables of a run: history.csv, a row a step, and accuracy.csv.
+    """The tables of a run: history.csv, a row a step, and that of its evaluations.
 
     folder: the run's. columns: the names of a step's figures; evaluations: those of
-    an evaluation's. history: the figures of each step so far, float32 arrays;
-    accuracy: rows of numbers, epoch, step, figures (None for none), seconds.
+    an evaluation's; table: the name of their file. history: the figures of each step
+    so far, float32 arrays; accuracy: rows of numbers, epoch, step, figures (None for
+    none), seconds.
     """
 
-    def __init__(self, folder, columns, evaluations):
+    def __init__(self, folder, columns, evaluations, table="accuracy.csv"):
         self.folder, self.columns, self.evaluations = folder, columns, evaluations
+        self.table = folder / table
         self.history, self.accuracy = [], []
 
     def begin(self, history, accuracy):
@@ -65,12 +67,10 @@ class Records:
         self.begin_evaluations(accuracy)
 
     def begin_evaluations(self, accuracy):
-        """Write accuracy.csv alone, for a run that records no steps."""
+        """Write the evaluations alone, for a run that records no steps."""
         self.accuracy = list(accuracy)
         names = ("epoch", "step", *self.evaluations, "seconds")
-        write_rows(
-            self.folder / "accuracy.csv", [names, *map(evaluation_row, self.accuracy)]
-        )
+        write_rows(self.table, [names, *map(evaluation_row, self.accuracy)])
 
     def add_steps(self, figures):
         """Add steps; figures: float32 (n, len(columns))."""
@@ -80,12 +80,12 @@ class Records:
         append_rows(self.folder / "history.csv", rows)
 
     def add_evaluation(self, epoch, step, figures, seconds):
-        """Add a row of accuracy.csv; figures: a number or None for each evaluation."""
+        """Add an evaluation; figures: a number or None for each evaluation."""
         if len(figures) != len(self.evaluations):
             raise ValueError(f"{len(figures)} figures for {self.evaluations}")
         row = [epoch, step, *figures, seconds]
         self.accuracy.append(row)
-        append_rows(self.folder / "accuracy.csv", [evaluation_row(row)])
+        append_rows(self.table, [evaluation_row(row)])
 
     def finish(self, step):
         """Mark the run as finished after this step."""
@@ -94,7 +94,7 @@ class Records:
 
 
 def evaluation_row(row):
-    """Return the texts of a row of accuracy.csv."""
+    """Return the texts of an evaluation's row."""
     epoch, step, *figures, seconds = row
     return [
         "" if epoch is None else f"{epoch:g}",

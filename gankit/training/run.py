@@ -43,10 +43,10 @@ class Run:
     seed: the settings' or a drawn one; rng: a numpy Generator that follows from it.
     folder: a Path, once the run is open. jit, n_parts: how a step is computed, see
     batches.Steps; prepare() sets them, else they are False and 1. evaluations: the
-    names of the figures that it measures, columns of accuracy.csv.
+    names of the figures that it measures, columns of the file `table` in its folder.
     """
 
-    evaluations = ()
+    evaluations, table = (), "accuracy.csv"
 
     def __init__(self, name, settings=None, *, data=None):
         settings = settings or RunSettings()
@@ -100,11 +100,15 @@ class Run:
         settings = self.settings
         # TensorFlow first: where it can't start, no folder is left behind
         self.jit = choose_jit(settings.jit)
-        self.open()
         if n_batch is not None:
             self.n_parts = count_parts(settings.threads, self.jit, n_batch)
         prepare_tensorflow(settings.precision, settings.threads, self.n_parts)
+        self.read()
+        self.open()
         keras.utils.set_random_seed(self.seed)
+
+    def read(self):
+        """Read and check what a run needs besides its data; nothing here."""
 
     def sheet_points(self, latent_dim, n=100):
         """Return n latent points, float32 (n, latent_dim), the same at every call."""
@@ -136,14 +140,15 @@ class Run:
             n_parts=self.n_parts,
         )
 
-    def save(self, step, images, **models):
+    def save(self, step, images, *, in_a_row=None, **models):
         """Save a sheet of images and the models; return the files' names.
 
-        images: (n, h, w, c) in [-1, 1]; models by the names that begin their files'.
+        images: (n, h, w, c) in [-1, 1], so many in a row, None for a square sheet;
+        models by the names that begin their files'.
         """
         folder = self.folder or Path(self.settings.out or ".")
         plot_name = f"generated_plot_{step:04d}.png"
-        save_sheet(images, folder / plot_name)
+        save_sheet(images, folder / plot_name, in_a_row)
         names = [f"{name}_{step:04d}.{self.settings.format}" for name in models]
         for name, model in zip(names, models.values(), strict=True):
             kept = self.class_names if name.startswith("c_model") else None

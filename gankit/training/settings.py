@@ -10,7 +10,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, get_args
+from typing import ClassVar, get_args, get_origin
 
 from gankit.command import InputError, OneLineParser
 from gankit.training.devices import JIT, PRECISIONS, choose_precision
@@ -216,7 +216,9 @@ def add_options(parser, settings, *names):
         if "(default" not in text and field.default not in (None, False):
             text = f"{text} (default: {field.default})"
         kind = {"default": None if names else argparse.SUPPRESS, "help": text}
-        if type_of(field) is bool:
+        if get_origin(type_of(field)) is list:
+            kind |= {"nargs": "+", "metavar": about["metavar"]}
+        elif type_of(field) is bool:
             kind["action"] = "store_true"
         else:
             kind |= {"type": type_of(field), "choices": about["choices"]}
@@ -252,7 +254,11 @@ def check_value(field, value):
         value = float(value)
     if kind is str and isinstance(value, Path):
         value = str(value)
-    if type(value) is not kind:
+    if get_origin(kind) is list:
+        right = type(value) is list and {type(item) for item in value} <= {str}
+    else:
+        right = type(value) is kind
+    if not right:
         raise InputError(f"{name} {value!r}: must be of type {kind.__name__}")
     if value == "" or (about["several"] and "" in value.split("+")):
         raise InputError(f"{name} {value!r}: holds an empty name; leave that out")

@@ -436,16 +436,27 @@ def test_a_logarithmic_scale_where_all_is_positive(tmp_path, monkeypatch, value)
     assert losses["d_loss"][-1] == [3, value]
 
 
-@pytest.mark.parametrize(
-    ("columns", "label"),
-    [(["distance"], "distance"), (["distance", "recall"], "evaluations")],
-)
-def test_curves_of_a_run_without_accuracies(tmp_path, monkeypatch, columns, label):
+@pytest.mark.parametrize("columns", [["distance"], ["distance", "recall", "modes"]])
+def test_curves_of_a_run_without_accuracies(tmp_path, monkeypatch, columns):
     rows = [[1, 10, *(i + 2 for i, _ in enumerate(columns)), 5]]
     accuracy = [["epoch", "step", *columns, "seconds"], *rows]
-    _, (right, lines) = curves(tmp_path, monkeypatch, STEPS, accuracy)
-    assert lines == {name: [[10, i + 2]] for i, name in enumerate(columns)}
-    assert right.get_ylabel() == label
+    _, *parts = curves(tmp_path, monkeypatch, STEPS, accuracy)
+    assert [lines for _, lines in parts] == [
+        {name: [[10, i + 2]]} for i, name in enumerate(columns)
+    ]
+    assert [axes.get_ylabel() for axes, _ in parts] == columns
+
+
+def test_curves_are_of_the_table_that_is_named(tmp_path, monkeypatch):
+    out = write_tables(tmp_path / "run", STEPS, EVALUATIONS)
+    (out / "measures.csv").write_text("step,modes\n7,3\n", encoding="utf-8")
+    figures = drawn_by(
+        lambda path: pictures.plot_history(path, "measures.csv"),
+        out,
+        monkeypatch=monkeypatch,
+    )
+    (line,) = figures[0].axes[1].lines
+    assert line.get_xydata().tolist() == [[7, 3]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,402 @@
+"""What the tour's scripts share: options, what a run measures, samples from a run.
+
+It puts the repository on Python's path, so that a script works from any folder.
+"""
+
+import csv
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+import metrics  # noqa: E402
+
+from gankit.command import InputError  # noqa: E402
+from gankit.data.images import scale_images  # noqa: E402
+from gankit.data.load import load_arrays  # noqa: E402
+from gankit.folders import dated_folder, new_folder, write_atomically  # noqa: E402
+from gankit.models.classify import batch_size  # noqa: E402
+from gankit.models.files import save_model  # noqa: E402
+from gankit.pictures import save_sheet  # noqa: E402
+from gankit.training.batches import check_batch  # noqa: E402
+from gankit.training.budget import check_budget, fit_to_minutes  # noqa: E402
+from gankit.training.checkpoints import fill, read_newest  # noqa: E402
+from gankit.training.devices import (  # noqa: E402
+    PRECISIONS,
+    count_cores,
+    prepare_tensorflow,
+    processor_name,
+)
+from gankit.training.run import Run, draw_seed  # noqa: E402
+from gankit.training.settings import (  # noqa: E402
+    RunSettings,
+    option,
+    read_options,
+)
+
+# columns of measures.csv; what they mean stands in metrics.measure_samples
+MEASURES = ("judge_fid", "modes", "entropy", "sure", "total_variation")
+SHEET = 100
+# what can be told beside --sample
+SAMPLING = ("sample", "n", "classes", "seed", "out", "threads", "verbose")
+
+
+def check_width(width):
+    """Raise InputError for a --width that makes no network."""
+    if not 0.01 <= width <= 100:
+        raise InputError(f"--width {width:g}: must be from 0.01 to 100")
+
+
+def scaled(n, width):
+    """Return n channels or units times `width`, at least 1."""
+    return max(1, round(n * width))
+
+
+@dataclass(kw_only=True)
+class GanSettings(RunSettings):
+    """What each script of the tour can be told."""
+
+    steps: int = option(5000, "training steps", least=1, resume="grow")
+    batch: int = option(128, "images a batch")
+    latent_dim: int = option(100, "size of a latent point", least=1)
+    precision: str = option(
+        "auto",
+        "auto: mixed_bfloat16 where the processor is quicker with it, else float32",
+        choices=PRECISIONS,
+    )
+    width: float = option(
+        1.0, "factor on the networks' channels and units", check=check_width
+    )
+    minutes: float | None = option(
+        None,
+        "train as long as this on this machine, instead of for --steps",
+        check=check_budget,
+        metavar="N",
+        instead_of="steps",
+    )
+    evaluate_every: int = option(
+        500, "steps from a row of measures to the next", least=1
+    )
+    measured: int = option(10_000, "generated images that are measured", least=2)
+    judge: str | None = option(
+        None,
+        "classifier that the figures are taken by, made by tour/judge.py (default: the "
+        "one that comes with the bundled MNIST)",
+        metavar="FILE",
+        resume="free",
+    )
+    sample: str | None = option(
+        None,
+        "draw from the run in this folder instead of training",
+        metavar="RUN",
+        saved=False,
+    )
+    n: int = option(100, "images that --sample draws", least=1, saved=False)
+
+    @classmethod
+    def parse(cls, argv=None):
+        """Return the settings that a command line asks for."""
+        settings = super().parse(argv)
+        for field in dataclasses.fields(cls):
+            name = f"--{field.name.replace('_', '-')}"
+            if getattr(settings, field.name) == field.default:
+                continue
+            if settings.sample is None and field.name in ("n", "classes"):
+                raise InputError(f"{name}: is for --sample RUN; leave it out without")
+            if settings.sample is not None and field.name not in SAMPLING:
+                raise InputError(f"{name}: is for training; leave it out with --sample")
+        return settings
+
+
+@dataclass(kw_only=True)
+class ClassSettings(GanSettings):
+    """What a script whose generator is asked for a class can be told."""
+
+    classes: list[str] | None = option(
+        None,
+        "classes that --sample draws, numbers or names (default: all)",
+        metavar="CLASS",
+        saved=False,
+    )
+
+
+# ---------------------------------------------------------------- data
+
+
+def load_images(settings):
+    """Return the Data that the settings name, checked for their batch."""
+    data = load_arrays(settings.data, settings.image_size)
+    check_batch(settings.batch, len(data.train[0]), 1)
+    return data
+
+
+def load_labelled_images(settings):
+    """Return the Data that the settings name, its images with labels alone.
+
+    Raises InputError where there are none, or all are of one class.
+    """
+    data = load_arrays(settings.data, settings.image_size)
+    X, y = data.train
+    given = np.flatnonzero(y >= 0)
+    if len(np.unique(y[given])) < 2:
+        raise InputError(
+            f"{settings.data}: has labels of {len(np.unique(y[given]))} classes, and "
+            "this GAN learns from labels of two or more; label some images, or take "
+            "tour/dcgan.py, which needs none"
+        )
+    if len(given) < len(y):
+        print(
+            f"{len(y) - len(given)} images without a label are left out",
+            file=sys.stderr,
+        )
+        data = data._replace(train=[X[given], y[given]])
+    check_batch(settings.batch, len(data.train[0]), 1)
+    return data
+
+
+def to_bytes(images, lowest=-1.0):
+    """Images in [lowest, 1] -> uint8 (n, h, w, c), as they would be in a file."""
+    return np.rint(255 * (np.clip(images, lowest, 1) - lowest) / (1 - lowest)).astype(
+        np.uint8
+    )
+
+
+def generate(g_model, *inputs, lowest=-1.0):
+    """Return uint8 images (n, h, w, c) of a generator with images in [lowest, 1].
+
+    inputs: arrays (n, ...), one for each of its inputs.
+    """
+    n_batch = batch_size(*g_model.output_shape[1:3])
+    parts = []
+    for first in range(0, len(inputs[0]), n_batch):
+        batch = [values[first : first + n_batch] for values in inputs]
+        images = g_model.predict_on_batch(batch if len(batch) > 1 else batch[0])
+        parts.append(to_bytes(np.float32(images), lowest))
+    return np.concatenate(parts)
+
+
+# ---------------------------------------------------------------- a run
+
+
+class GanRun(Run):
+    """A run of a script of the tour, which measures what its generator makes.
+
+    by_class: its generator is asked for classes; then one more figure is measured, how
+    often the judge agrees. more: the names of further figures that the script measures.
+    """
+
+    table = "measures.csv"
+
+    def __init__(self, name, settings=None, *, data=None, by_class=False, more=()):
+        super().__init__(name, settings or GanSettings(), data=data)
+        self.evaluations = (*MEASURES, *(("agreement",) if by_class else ()), *more)
+        self.by_class = by_class
+        self.n_classes = data.n_classes if data is not None else 10
+        self.real = self.test[0] if self.test is not None else data and data.train[0]
+        self.image_shape = None if data is None else data.image_shape
+        self.judge = self._described = None
+        self._data = data
+
+    def read(self):
+        """Load the judge, unless there is none for these images."""
+        if self.settings.judge is not None or self.settings.data is None:
+            self.judge = metrics.load_judge(self.settings.judge, data=self._data)
+        else:
+            print(
+                "No judge of these images is given (--judge), so most figures stay "
+                "empty; `python tour/judge.py --data PATH` makes one",
+                file=sys.stderr,
+            )
+
+    def rng_of(self, number):
+        """Return a numpy Generator that follows from the seed and a number alone."""
+        return np.random.default_rng((self.seed, number))
+
+    def classes(self, n):
+        """Return n classes, int64 (n,), each as often as the others."""
+        return np.arange(n) % self.n_classes
+
+    def summarize(self, step, sample, more=()):
+        """Save a sheet and measure fresh images; return the figures for measures.csv.
+
+        sample: (n, rng, labels) -> n images, uint8 (n, h, w, c), of the classes
+        `labels`, int (n,), which a generator without classes passes over. The sheet
+        always shows the same latent points, with by_class a row a class. more: further
+        figures.
+        """
+        in_a_row = int(np.sqrt(SHEET))
+        n = self.n_classes * in_a_row if self.by_class else SHEET
+        images = sample(
+            n, self.rng_of(0), np.repeat(np.arange(n // in_a_row), in_a_row)
+        )
+        self.save(step, scale_images(images), in_a_row=in_a_row)
+        n = self.settings.measured
+        labels = self.classes(n)
+        images = sample(n, self.rng_of(step), labels)
+        figures = self.measure(images, labels if self.by_class else None)
+        if self.verbose:
+            named = zip(self.evaluations, (*figures, *more), strict=True)
+            print(", ".join(f"{name} {v:.3g}" for name, v in named if v is not None))
+        return (*figures, *more)
+
+    def measure(self, images, labels=None):
+        """Return the figures of uint8 images, as MEASURES (and agreement) name them."""
+        names = (*MEASURES, *(("agreement",) if self.by_class else ()))
+        if self.judge is None:
+            variation = metrics.total_variation
+            found = {"total_variation": variation(images) / variation(self.real)}
+            return tuple(map(found.get, names))
+        if self._described is None:
+            self._described = metrics.describe_real(self.judge, self.real)
+        found = metrics.measure_samples(
+            self.judge, images, self._described, labels=labels
+        )
+        return tuple(found[name] for name in names)
+
+    def fit(self, n_steps, steps, sample, first=0):
+        """Return how many steps the run makes: n_steps, or what fits in its minutes.
+
+        first: the step from which on steps are timed.
+        """
+        minutes, every = self.settings.minutes, self.settings.evaluate_every
+        if minutes is not None and self.resumed:
+            n_steps = self.recorded_steps()
+        elif minutes is not None:
+
+            def evaluate():
+                n = self.settings.measured
+                labels = self.classes(n)
+                images = sample(n, self.rng_of(0), labels)
+                self.measure(images, labels if self.by_class else None)
+
+            n_steps = fit_to_minutes(minutes, steps, evaluate, every, first)
+            print(f"{n_steps} steps fit in {minutes:g} minutes")
+        return self.plan(n_steps)
+
+    def describe(self, dataset, **others):
+        described = super().describe(dataset, **others)
+        return {**described, "n_classes": self.n_classes}
+
+    def make(self, steps, dataset, summarize, *, n_steps, n_batch, **others):
+        """Make the steps and fill the folder, as loop.make_steps; return the folder."""
+        return super().make(
+            steps,
+            dataset,
+            summarize,
+            n_steps=n_steps,
+            n_batch=n_batch,
+            epoch_steps=len(dataset[0]) / n_batch,
+            evaluate_every=self.settings.evaluate_every,
+            each_epoch=False,
+            **others,
+        )
+
+    def conclude(self, n_steps, models, figures=dict):
+        """Save the generator and figures.json, once all steps are made.
+
+        models: by name, the generator's being 'g'. figures: returns the script's own
+        figures of the finished run, a dict. Returns the folder.
+        """
+        most = self.settings.max_steps
+        if most is None or most >= n_steps:
+            save_model(models["g"], self.folder / f"g_model_{n_steps:04d}.keras")
+            found = {
+                **last_row(self.folder / self.table),
+                **figures(),
+                "parameters": {n: model.count_params() for n, model in models.items()},
+                "processor": processor_name(),
+                "threads": self.settings.threads,
+            }
+            with write_atomically(self.folder / "figures.json") as path:
+                path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        if self.judge is not None and self.judge.ladder:
+            print(metrics.describe_ladder(self.judge.ladder))
+        print(f"The run is in {self.folder}")
+        return self.folder
+
+
+def last_row(path):
+    """Return the last row of a table of numbers, a dict; empty cells are None."""
+    with open(path, newline="", encoding="utf-8") as file:
+        *_, row = csv.DictReader(file)
+    return {name: float(text) if text else None for name, text in row.items()}
+
+
+# ---------------------------------------------------------------- samples
+
+
+def draw_samples(name, settings, define_models, define_sample):
+    """Draw from a run's newest checkpoint: a sheet and an .npz file in a new folder.
+
+    define_models: (the run's settings, image_shape, n_classes) -> models like the
+    run's, the generator first. define_sample: (generator, latent_dim) -> sample(n, rng,
+    labels), which returns n images, uint8 (n, h, w, c). samples.npz is laid out as
+    --data reads it; labels are -1 where the generator is asked for no classes. Raises
+    InputError where there is no such run.
+    """
+    folder = Path(settings.sample)
+    before = type(settings)(**read_options(folder, type(settings)))
+    image_shape, n_classes, class_names = read_description(folder, name)
+    by_class = hasattr(settings, "classes")
+    labels = np.full(settings.n, -1)
+    if by_class:
+        chosen = find_classes(settings.classes, n_classes, class_names)
+        labels = np.sort(np.resize(chosen, settings.n))
+    prepare_tensorflow(before.precision, settings.threads or count_cores())
+    found = read_newest(folder)
+    if found is None:
+        raise InputError(f"{folder}: has no checkpoint to draw from; let it run longer")
+    path, step, values, *_ = found
+    g_model, *_ = define_models(before, image_shape, n_classes)
+    fill(path, values[: len(g_model.variables)], g_model.variables)
+    seed = draw_seed() if settings.seed is None else settings.seed
+    sample = define_sample(g_model, before.latent_dim)
+    images = sample(settings.n, np.random.default_rng(seed), labels)
+    out = new_folder(settings.out or dated_folder("runs", f"{name}-samples"))
+    save_sheet(scale_images(images), out / "samples.png", 10 if by_class else None)
+    arrays = {"x_train": images, "y_train": labels}
+    if class_names is not None:
+        arrays["class_names"] = np.array(class_names)
+    with write_atomically(out / "samples.npz") as path:
+        np.savez_compressed(path, **arrays)
+    print(f"{settings.n} images of step {step}, seed={seed}, are in {out}")
+
+
+def read_description(folder, name):
+    """Return image_shape, n_classes and class_names of the run of script `name`."""
+    path = folder / "settings.json"
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        if described["script"] != name:
+            raise InputError(
+                f"{folder}: is a run of {described['script']}, not of {name}; draw "
+                "from it with its own script"
+            )
+        image_shape = tuple(map(int, described["image_shape"]))
+        return image_shape, int(described["n_classes"]), described.get("class_names")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not the settings of a run of the tour; name such a run's folder"
+        ) from error
+
+
+def find_classes(classes, n_classes, class_names):
+    """Return the numbers of classes given by number or name; all for None."""
+    if classes is None:
+        return np.arange(n_classes)
+    numbers = {str(i): i for i in range(n_classes)}
+    numbers |= {name: i for i, name in enumerate(class_names or [])}
+    for text in classes:
+        if text not in numbers:
+            known = ", ".join(class_names or [f"0 to {n_classes - 1}"])[:200]
+            raise InputError(
+                f"--classes {text}: there is no such class; known: {known}"
+            )
+    return np.array([numbers[text] for text in classes])

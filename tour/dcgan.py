@@ -1,0 +1,311 @@
+"""DCGAN: deep convolutional GAN (Radford, Metz and Chintala 2015).
+
+    python tour/dcgan.py                          # 5,000 steps on MNIST, into runs/
+    python tour/dcgan.py --minutes 3 --seed 1
+    python tour/dcgan.py --data FOLDER            # images of your own
+    python tour/dcgan.py --sample runs/FOLDER     # draw from a run
+
+What the article says of it, and where it is here:
+DCGAN-1 deep convolutional networks: define_generator, define_discriminator.
+DCGAN-2 constraints: strides instead of pooling, batch normalisation but for the
+    generator's output and the discriminator's input, no hidden dense layers, ReLU and
+    tanh in the generator, leaky ReLU in the discriminator; start weights, Adam.
+DCGAN-3 they make training stable: measures.csv of a run.
+DCGAN-4 later models stand on it: cgan.py, infogan.py, wgan.py are diffs of this file.
+"""
+
+import sys
+from dataclasses import dataclass
+
+import metrics
+import numpy as np
+from common import GanRun, GanSettings, draw_samples, generate, load_images, scaled
+
+from gankit.backend import keras, layers, tf
+from gankit.command import run_script
+from gankit.data.images import scale_images
+from gankit.training.batches import define_take, update
+
+HISTORY = ("d_loss_real", "d_loss_fake", "g_loss")
+
+
+@dataclass(kw_only=True)
+class Settings(GanSettings):
+    """Train a deep convolutional GAN on MNIST, or on images of your own."""
+
+
+def start_weights():
+    """Return the paper's start of all kernels, N(0, 0.02), with a seed of its own."""
+    return keras.initializers.RandomNormal(0.0, 0.02)
+
+
+def normalize():
+    """Return batch normalisation as Torch has it, whose defaults the authors took.
+
+    Keras's own average over 100 steps would lag behind the weights after few steps.
+    """
+    return layers.BatchNormalization(
+        momentum=0.9,
+        epsilon=1e-5,
+        gamma_initializer=keras.initializers.RandomNormal(1.0, 0.02),
+    )
+
+
+def define_optimizer():
+    return keras.optimizers.Adam(2e-4, beta_1=0.5)
+
+
+def define_generator(latent_dim=100, *, image_shape=(28, 28, 1), width=1.0):
+    """Return the generator, compiled: (n, latent_dim) -> (n, *image_shape) in [-1, 1].
+
+    image_shape: height and width must be multiples of 4. width: factor on the maps.
+    The paper starts at 4x4x1024 for 64x64 pixels; here 7x7x128 for MNIST.
+    """
+    rows, columns, channels = image_shape[0] // 4, image_shape[1] // 4, image_shape[2]
+    n_first, n_second = scaled(128, width), scaled(64, width)
+    in_lat = keras.Input(shape=(latent_dim,))
+    gen = layers.Dense(
+        rows * columns * n_first, use_bias=False, kernel_initializer=start_weights()
+    )(in_lat)
+    gen = layers.Reshape((rows, columns, n_first))(gen)
+    gen = layers.ReLU()(normalize()(gen))
+    # fractionally strided: 7x7 -> 14x14 -> 28x28
+    gen = layers.Conv2DTranspose(
+        n_second,
+        (4, 4),
+        strides=(2, 2),
+        padding="same",
+        use_bias=False,
+        kernel_initializer=start_weights(),
+    )(gen)
+    gen = layers.ReLU()(normalize()(gen))
+    gen = layers.Conv2DTranspose(
+        channels,
+        (4, 4),
+        strides=(2, 2),
+        padding="same",
+        kernel_initializer=start_weights(),
+    )(gen)
+    out_layer = layers.Activation("tanh", dtype="float32")(gen)
+    model = keras.Model(in_lat, out_layer)
+    model.compile(optimizer=define_optimizer())
+    return model
+
+
+def define_discriminator(image_shape=(28, 28, 1), *, width=1.0):
+    """Return the discriminator, compiled: images -> (n, 1), the logit of 'real'.
+
+    The sigmoid is in the loss, where it keeps its gradient however sure d is.
+    """
+    in_image = keras.Input(shape=image_shape)
+    dis = layers.Conv2D(
+        scaled(64, width),
+        (4, 4),
+        strides=(2, 2),
+        padding="same",
+        kernel_initializer=start_weights(),
+    )(in_image)
+    dis = layers.LeakyReLU(negative_slope=0.2)(dis)
+    dis = layers.Conv2D(
+        scaled(128, width),
+        (4, 4),
+        strides=(2, 2),
+        padding="same",
+        use_bias=False,
+        kernel_initializer=start_weights(),
+    )(dis)
+    dis = layers.LeakyReLU(negative_slope=0.2)(normalize()(dis))
+    dis = layers.Flatten()(dis)
+    out_layer = layers.Dense(1, kernel_initializer=start_weights(), dtype="float32")(
+        dis
+    )
+    model = keras.Model(in_image, out_layer)
+    model.compile(optimizer=define_optimizer())
+    return model
+
+
+def define_draw(dataset, latent_dim, n_batch):
+    """Return draw(draws), which draws the batch of a step in the graph.
+
+    dataset: [X, y], X as uint8 or float32 in [-1, 1]. draws: a training.batches.Draws.
+    It returns n_batch real images and as many latent points, uniform in [-1, 1].
+    """
+    take_real = define_take(dataset[0])
+
+    def draw(draws):
+        X_real = take_real(draws.indices(n_batch, len(dataset[0])))
+        return X_real, draws.uniform((n_batch, latent_dim), -1.0, 1.0)
+
+    return draw
+
+
+def define_train_step(g_model, d_model):
+    """Return train_step(step, *batch), the two updates of a training step.
+
+    batch: what define_draw's draw returns. It returns the figures that HISTORY names.
+    Real and generated images are batches of their own, each with its own statistics.
+    """
+    binary_loss = keras.losses.BinaryCrossentropy(from_logits=True)
+
+    def loss_of(X, target):
+        logits = d_model(X, training=True)
+        return binary_loss(tf.fill(tf.shape(logits), target), logits)
+
+    d_model.optimizer.build(d_model.trainable_variables)
+    g_model.optimizer.build(g_model.trainable_variables)
+
+    def train_step(step, X_real, z):
+        with tf.GradientTape() as g_tape:
+            X_fake = g_model(z, training=True)
+
+        # (1) Update d: minimise -log D(x) - log(1 - D(G(z)))
+        with tf.GradientTape() as tape:
+            d_loss_real, d_loss_fake = loss_of(X_real, 1.0), loss_of(X_fake, 0.0)
+            d_loss = d_loss_real + d_loss_fake
+        update(d_model, d_model.optimizer, tape, d_loss)
+
+        # (2) Update g alone: minimise -log D(G(z))
+        with g_tape:
+            g_loss = loss_of(X_fake, 1.0)
+        update(g_model, g_model.optimizer, g_tape, g_loss)
+
+        return d_loss_real, d_loss_fake, g_loss
+
+    return train_step
+
+
+def define_sample(g_model, latent_dim):
+    """Return sample(n, rng, labels) -> n generated images, uint8 (n, h, w, c).
+
+    rng: a numpy Generator. labels are for generators that are asked for a class.
+    """
+
+    def sample(n, rng, labels):
+        z = rng.uniform(-1, 1, (n, latent_dim)).astype(np.float32)
+        return generate(g_model, z)
+
+    return sample
+
+
+def pool_features(d_model, X):
+    """Return d's features of images, float32 (n, d), as the paper takes them.
+
+    Each convolution's maps, max-pooled to 4x4 places (Radford et al. 2015, 5.1).
+    X: uint8 (n, h, w, c).
+    """
+    maps = [
+        layer.output for layer in d_model.layers if isinstance(layer, layers.LeakyReLU)
+    ]
+    network = keras.Model(d_model.input, maps)
+    parts = []
+    for first in range(0, len(X), 500):
+        outputs = network.predict_on_batch(scale_images(X[first : first + 500]))
+        pooled = []
+        for output in outputs:
+            size = -(-output.shape[1] // 4), -(-output.shape[2] // 4)
+            places = tf.nn.max_pool2d(output, size, size, "SAME")
+            pooled.append(np.float32(places).reshape(len(output), -1))
+        parts.append(np.concatenate(pooled, axis=1))
+    return np.concatenate(parts)
+
+
+def measure_features(d_model, dataset, test):
+    """Return how well 1,000 labels and d's features tell the test images' classes.
+
+    A dict with the test error, percent, of ridge regression on the features and on the
+    pixels themselves; empty where there are too few labels or no test images. The
+    paper's use of d without labels; there, a linear SVM.
+    """
+    X, y = dataset
+    chosen = np.random.default_rng(0).permutation(np.flatnonzero(y >= 0))[:2000]
+    if test is None or len(chosen) < 2000:
+        return {}
+    parts = [(X[chosen[:1000]], y[chosen[:1000]])]
+    parts += [(X[chosen[1000:]], y[chosen[1000:]]), test]
+    return {
+        name: metrics.ridge_error(*((describe(x), labels) for x, labels in parts))
+        for name, describe in (
+            ("feature_error", lambda x: pool_features(d_model, x)),
+            ("pixel_error", lambda x: scale_images(x).reshape(len(x), -1)),
+        )
+    }
+
+
+def train(
+    g_model,
+    d_model,
+    dataset,
+    latent_dim=100,
+    n_steps=5000,
+    n_batch=128,
+    *,
+    run=None,
+):
+    """Train the two models on [X, y] and fill a run's folder; return its path.
+
+    X: (n, h, w, c), uint8 in [0, 255] or float32 in [-1, 1]; y is not looked at. run:
+    a GanRun; None for a new one in runs/. Raises what Run.make does.
+    """
+    run = run or GanRun("dcgan")
+    sample = define_sample(g_model, latent_dim)
+    steps = run.compile(
+        define_draw(dataset, latent_dim, n_batch),
+        define_train_step(g_model, d_model),
+        [g_model, d_model, g_model.optimizer, d_model.optimizer],
+        columns=HISTORY,
+        draws=2,
+    )
+    n_steps = run.fit(n_steps, steps, sample)
+    run.make(
+        steps,
+        dataset,
+        lambda step: run.summarize(step, sample),
+        describe=describe_step,
+        n_steps=n_steps,
+        n_batch=n_batch,
+    )
+    models = {"g": g_model, "d": d_model}
+    return run.conclude(
+        n_steps, models, lambda: measure_features(d_model, dataset, run.test)
+    )
+
+
+def describe_step(figures):
+    """Return the text of a step's figures."""
+    d_loss_real, d_loss_fake, g_loss = figures
+    return f"d[{d_loss_real:.3f},{d_loss_fake:.3f}], g[{g_loss:.3f}]"
+
+
+def define_models(settings, image_shape, n_classes):
+    """Return g_model and d_model for a run with these settings."""
+    width = settings.width
+    return (
+        define_generator(settings.latent_dim, image_shape=image_shape, width=width),
+        define_discriminator(image_shape, width=width),
+    )
+
+
+def start(settings):
+    """Train as the settings say, or draw from a run."""
+    if settings.sample is not None:
+        draw_samples("dcgan", settings, define_models, define_sample)
+        return
+    data = load_images(settings)
+    run = GanRun("dcgan", settings, data=data)
+    run.prepare()
+    train(
+        *define_models(settings, data.image_shape, data.n_classes),
+        data.train,
+        settings.latent_dim,
+        settings.steps,
+        settings.batch,
+        run=run,
+    )
+
+
+def main(argv=None):
+    return run_script("dcgan.py", lambda: start(Settings.parse(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
