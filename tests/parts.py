@@ -1,7 +1,9 @@
 """What several tests share."""
 
 import csv
+import json
 import signal
+import zipfile
 
 import numpy as np
 import pytest
@@ -65,6 +67,19 @@ def refused(call, *arguments):
     line = str(caught.value)
     assert "\n" not in line
     return line
+
+
+def with_config(source, target, change):
+    """Copy a .keras file with its configuration changed by change(config)."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                change(config)
+                content = json.dumps(config)
+            new.writestr(name, content)
+    return target
 
 
 def default_signals():

@@ -27,19 +27,6 @@ def c_model_path(tmp_path_factory):
     return path
 
 
-def with_config(source, target, change):
-    """Copy a .keras file with its configuration changed by change(config)."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name == "config.json":
-                config = json.loads(content)
-                change(config)
-                content = json.dumps(config)
-            new.writestr(name, content)
-    return target
-
-
 def fails(arguments, capsys):
     """Run the script on bad input; return its one line."""
     return parts.fails(load_classifier, capsys, *arguments)
@@ -282,7 +269,7 @@ def test_classes_and_modules_of_a_file_are_not_trusted(
         layer = dense(config)
         (layer["config"] if key in layer["config"] else layer)[key] = value
 
-    path = with_config(c_model_path, tmp_path / "evil.keras", change)
+    path = parts.with_config(c_model_path, tmp_path / "evil.keras", change)
     assert "which is no part of a classifier" in fails([path], capsys)
     assert not trace.exists()
 
@@ -298,7 +285,7 @@ def test_other_bad_input(c_model_path, small_data, tmp_path, capsys):
 
 
 def test_a_configuration_far_too_large_is_not_read(c_model_path, tmp_path, capsys):
-    path = with_config(
+    path = parts.with_config(
         c_model_path,
         tmp_path / "large.keras",
         lambda config: config.update(filler=" " * (2 << 20)),

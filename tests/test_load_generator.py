@@ -1,6 +1,4 @@
 import csv
-import json
-import zipfile
 
 import keras
 import numpy as np
@@ -194,18 +192,12 @@ def test_the_wrong_model(suffix, run_folder, tmp_path, capsys):
 
 
 def test_classes_of_a_file_are_not_trusted(run_folder, tmp_path, capsys):
-    path = tmp_path / "g_model.keras"
-    with (
-        zipfile.ZipFile(run_folder / "g_model_0600.keras") as old,
-        zipfile.ZipFile(path, "w") as new,
-    ):
-        for name in old.namelist():
-            content = old.read(name)
-            if name == "config.json":
-                config = json.loads(content)
-                config["config"]["layers"][1]["module"] = "evil_module"
-                content = json.dumps(config)
-            new.writestr(name, content)
+    def change(config):
+        config["config"]["layers"][1]["module"] = "evil_module"
+
+    path = parts.with_config(
+        run_folder / "g_model_0600.keras", tmp_path / "g_model.keras", change
+    )
     assert "of module 'evil_module', which is no part" in fails(capsys, path)
 
 

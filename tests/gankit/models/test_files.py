@@ -1,37 +1,9 @@
 import os
-import shutil
 
-import keras
 import pytest
 
-import discriminators
 from gankit.command import InputError
 from gankit.models import files
-
-
-@pytest.fixture(scope="module")
-def c_model_path(tmp_path_factory):
-    keras.utils.set_random_seed(0)
-    _, c_model = discriminators.define_stacked_discriminators()
-    path = tmp_path_factory.mktemp("models") / "c_model_0600.keras"
-    c_model.save(path)
-    return path
-
-
-def test_the_newest_run_is_found(tmp_path, monkeypatch, c_model_path):
-    monkeypatch.chdir(tmp_path)
-    for age, (run, steps) in enumerate(
-        [("b-empty", []), ("c", [600, 10200, 9600]), ("d-older", [12000])]
-    ):
-        folder = tmp_path / "runs" / run
-        folder.mkdir(parents=True)
-        (folder / "settings.json").touch()
-        os.utime(folder / "settings.json", (10**9 - age, 10**9 - age))
-        for step in steps:
-            shutil.copy(c_model_path, folder / f"c_model_{step:04d}.keras")
-        (folder / ".c_model_99999.partial.keras").touch()
-        (folder / "c_model_best.keras").touch()
-    assert str(files.newest_model("classifier")) == "runs/c/c_model_10200.keras"
 
 
 def make_run(folder, *names, age=0):
@@ -40,6 +12,18 @@ def make_run(folder, *names, age=0):
     os.utime(folder / "settings.json", (10**9 - age, 10**9 - age))
     for name in names:
         (folder / name).touch()
+
+
+def test_the_newest_run_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for age, (run, steps) in enumerate(
+        [("b-empty", []), ("c", [600, 10200, 9600]), ("d-older", [12000])]
+    ):
+        folder = tmp_path / "runs" / run
+        names = [f"c_model_{step:04d}.keras" for step in steps]
+        unfinished = (".c_model_99999.partial.keras", "c_model_best.keras")
+        make_run(folder, *names, *unfinished, age=age)
+    assert str(files.newest_model("classifier")) == "runs/c/c_model_10200.keras"
 
 
 def test_runs_of_a_comparison_are_found_too(tmp_path, monkeypatch):
