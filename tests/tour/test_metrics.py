@@ -7,6 +7,7 @@ import scipy.linalg
 import scipy.special
 from skimage.metrics import structural_similarity
 
+from gankit.data.images import fit_image
 from parts import refused
 
 
@@ -378,6 +379,14 @@ def test_the_slant_of_bars():
     # wherever the bar is
     there = np.roll(bars[0], (5, -4), axis=(1, 2))
     assert metrics.slant(there)[0] == pytest.approx(found[0])
+
+
+def test_colour_images_are_measured_by_the_grey_that_the_reader_makes():
+    colour = random_images(20, (8, 8, 3))
+    made_grey = np.stack([fit_image(image, 8, 8, 1) for image in colour])
+    for measure in (metrics.thickness, metrics.slant):
+        found, expected = measure(colour), measure(made_grey)
+        np.testing.assert_allclose(found, expected, rtol=0.01, atol=0.1)
 
 
 def test_blank_images_have_neither_thickness_nor_slant():
