@@ -189,16 +189,23 @@ class GanRun(Run):
     """A run of a script of the tour, which measures what its generator makes.
 
     by_class: its generator is asked for classes; then one more figure is measured, how
-    often the judge agrees. more: the names of further figures that the script measures.
+    often the judge agrees. codes: it is asked for one of so many values instead, which
+    stand for no classes of the data. more: the names of further figures that the script
+    measures.
     """
 
     table = "measures.csv"
 
-    def __init__(self, name, settings=None, *, data=None, by_class=False, more=()):
+    def __init__(
+        self, name, settings=None, *, data=None, by_class=False, codes=None, more=()
+    ):
         super().__init__(name, settings or GanSettings(), data=data)
         self.evaluations = (*MEASURES, *(("agreement",) if by_class else ()), *more)
         self.by_class = by_class
         self.n_classes = data.n_classes if data is not None else 10
+        self._in_rows = by_class or codes is not None
+        if codes is not None:
+            self.n_classes, self.class_names = codes, None
         self.real = self.test[0] if self.test is not None else data and data.train[0]
         self.image_shape = None if data is None else data.image_shape
         self.judge = self._described = None
@@ -228,11 +235,11 @@ class GanRun(Run):
 
         sample: (n, rng, labels) -> n images, uint8 (n, h, w, c), of the classes
         `labels`, int (n,), which a generator without classes passes over. The sheet
-        always shows the same latent points, with by_class a row a class. more: further
-        figures.
+        always shows the same latent points, with by_class or codes a row for each.
+        more: further figures.
         """
         in_a_row = int(np.sqrt(SHEET))
-        n = self.n_classes * in_a_row if self.by_class else SHEET
+        n = self.n_classes * in_a_row if self._in_rows else SHEET
         images = sample(
             n, self.rng_of(0), np.repeat(np.arange(n // in_a_row), in_a_row)
         )
@@ -332,14 +339,15 @@ def last_row(path):
 # ---------------------------------------------------------------- samples
 
 
-def draw_samples(name, settings, define_models, define_sample):
+def draw_samples(name, settings, define_models, define_sample, draw_sheets=None):
     """Draw from a run's newest checkpoint: a sheet and an .npz file in a new folder.
 
     define_models: (the run's settings, image_shape, n_classes) -> models like the
     run's, the generator first. define_sample: (generator, latent_dim) -> sample(n, rng,
     labels), which returns n images, uint8 (n, h, w, c). samples.npz is laid out as
-    --data reads it; labels are -1 where the generator is asked for no classes. Raises
-    InputError where there is no such run.
+    --data reads it; labels are -1 where the generator is asked for no classes.
+    draw_sheets: (generator, latent_dim, rng) -> {file name: (images, in a row)},
+    further sheets. Raises InputError where there is no such run.
     """
     folder = Path(settings.sample)
     before = type(settings)(**read_options(folder, type(settings)))
@@ -360,7 +368,12 @@ def draw_samples(name, settings, define_models, define_sample):
     sample = define_sample(g_model, before.latent_dim)
     images = sample(settings.n, np.random.default_rng(seed), labels)
     out = new_folder(settings.out or dated_folder("runs", f"{name}-samples"))
-    save_sheet(scale_images(images), out / "samples.png", 10 if by_class else None)
+    sheets = {"samples.png": (images, 10 if by_class else None)}
+    if draw_sheets is not None:
+        rng = np.random.default_rng(seed)
+        sheets |= draw_sheets(g_model, before.latent_dim, rng)
+    for file, (shown, in_a_row) in sheets.items():
+        save_sheet(scale_images(shown), out / file, in_a_row)
     arrays = {"x_train": images, "y_train": labels}
     if class_names is not None:
         arrays["class_names"] = np.array(class_names)
