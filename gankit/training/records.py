@@ -99,9 +99,14 @@ def evaluation_row(row):
     return [
         "" if epoch is None else f"{epoch:g}",
         step,
-        *("" if value is None else f"{value:.3f}" for value in figures),
+        *("" if value is None else figure_text(value) for value in figures),
         f"{seconds:.1f}",
     ]
+
+
+def figure_text(value):
+    """Return a figure's text: three decimals, or three digits where it is small."""
+    return f"{value:.3g}" if 0 < abs(value) < 0.1 else f"{value:.3f}"
 
 
 def read_evaluation(row):

@@ -75,6 +75,11 @@ def test_rows_of_older_checkpoints_are_read():
     assert evaluation_row([None, 9, 1, 2, 3])[:2] == ["", 9]
 
 
+def test_a_small_figure_keeps_three_digits():
+    row = [1, 1, 0.01234, -0.0004567, 0.0, 0.1234, 0]
+    assert evaluation_row(row)[2:-1] == ["0.0123", "-0.000457", "0.000", "0.123"]
+
+
 def test_the_finished_run_says_its_step(tmp_path):
     begun(tmp_path).finish(1234)
     assert (tmp_path / "finished").read_text() == "1234\n"
