@@ -5,6 +5,7 @@ It puts the repository on Python's path, so that a script works from any folder.
 
 import csv
 import dataclasses
+import itertools
 import json
 import sys
 from dataclasses import dataclass
@@ -267,10 +268,11 @@ class GanRun(Run):
         )
         return tuple(found[name] for name in names)
 
-    def fit(self, n_steps, steps, sample, first=0):
+    def fit(self, n_steps, steps, sample, first=0, work=None):
         """Return how many steps the run makes: n_steps, or what fits in its minutes.
 
-        first: the step from which on steps are timed.
+        first: the step from which on steps are timed. work: the number of steps made
+        before -> how many of the timed steps the next one takes as long as.
         """
         minutes, every = self.settings.minutes, self.settings.evaluate_every
         if minutes is not None and self.resumed:
@@ -284,6 +286,9 @@ class GanRun(Run):
                 self.measure(images, labels if self.by_class else None)
 
             n_steps = fit_to_minutes(minutes, steps, evaluate, every, first)
+            if work is not None:
+                ends = itertools.accumulate(map(work, range(n_steps)))
+                n_steps = max(1, sum(end <= n_steps for end in ends))
             print(f"{n_steps} steps fit in {minutes:g} minutes")
         return self.plan(n_steps)
 
