@@ -23,9 +23,16 @@ Sizes, start weights, rates and momentum are those of the authors' code for MNIS
 import sys
 from dataclasses import dataclass
 
-import metrics
 import numpy as np
-from common import GanRun, GanSettings, draw_samples, generate, load_images, scaled
+from common import (
+    GanRun,
+    GanSettings,
+    draw_samples,
+    generate,
+    load_images,
+    measure_likelihood,
+    scaled,
+)
 
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script
@@ -234,21 +241,6 @@ def define_sample(g_model, latent_dim):
         return generate(g_model, z, lowest=0.0)
 
     return sample
-
-
-def measure_likelihood(sample, dataset, run):
-    """Return the paper's figure, the Parzen window's log-likelihood of test images.
-
-    A dict: nats, their standard error and the window's sigma, of 10,000 samples; empty
-    without test images. A generator can score above the data themselves, see metrics.
-    """
-    if run.test is None:
-        return {}
-    n = run.settings.measured
-    images = sample(n, run.rng_of(1), run.classes(n))
-    held_out = np.random.default_rng(0).permutation(len(dataset[0]))[:1000]
-    found = metrics.parzen_log_likelihood(images, dataset[0][held_out], run.test[0])
-    return dict(zip(("log_likelihood", "standard_error", "sigma"), found, strict=True))
 
 
 def train(
