@@ -11,7 +11,7 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from common import (
+from shared import (
     N_BATCH,
     N_LABELS,
     define_our_step,

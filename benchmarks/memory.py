@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import (
+from shared import (
     N_BATCH,
     define_loop,
     define_parser,

@@ -19,7 +19,7 @@ import sys
 import time
 
 import numpy as np
-from common import (
+from shared import (
     LATENT_DIM,
     N_BATCH,
     N_LABELS,

@@ -20,9 +20,9 @@ from parts import moved, read_csv, values
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
-import common  # noqa: E402
 import growth  # noqa: E402
 import memory  # noqa: E402
+import shared  # noqa: E402
 import step_time  # noqa: E402
 
 
@@ -67,7 +67,7 @@ def small_dataset(small_data):
 
 
 def test_the_multiply_adds_of_a_step():
-    g_model, d_model, *_ = common.define_models()
+    g_model, d_model, *_ = shared.define_models()
     d = [14 * 14 * 9 * 128, 7 * 7 * 9 * 128 * 128, 4 * 4 * 9 * 128 * 128, 2048 * 10]
     g = [
         100 * 128 * 49,
@@ -75,9 +75,9 @@ def test_the_multiply_adds_of_a_step():
         14 * 14 * 16 * 128 * 128,
         28 * 28 * 49 * 128,
     ]
-    assert common.count_layers(d_model) == d
-    assert common.count_layers(g_model) == g
-    assert common.count_step(g_model, d_model, 100) == 30_712_908_800
+    assert shared.count_layers(d_model) == d
+    assert shared.count_layers(g_model) == g
+    assert shared.count_step(g_model, d_model, 100) == 30_712_908_800
 
 
 def test_the_share_of_the_bound():
@@ -123,9 +123,9 @@ def test_results_are_not_written_over(script, start, tmp_path):
 
 def test_the_loop_makes_the_tutorials_updates(small_data, monkeypatch):
     x, y = small_dataset(small_data)
-    models = common.define_models()
-    monkeypatch.setattr(common, "define_models", lambda: models)
-    step, c_model = common.define_loop([images.scale_images(x), y], 4)
+    models = shared.define_models()
+    monkeypatch.setattr(shared, "define_models", lambda: models)
+    step, c_model = shared.define_loop([images.scale_images(x), y], 4)
     g_model, d_model, _, gan_model = models
     assert c_model is models[2]
     before = values(g_model.trainable_variables + c_model.trainable_variables)
@@ -136,8 +136,8 @@ def test_the_loop_makes_the_tutorials_updates(small_data, monkeypatch):
 
 
 def test_our_step_trains(small_data, monkeypatch):
-    models = common.define_models()
-    monkeypatch.setattr(common, "define_models", lambda shape: models)
+    models = shared.define_models()
+    monkeypatch.setattr(shared, "define_models", lambda shape: models)
     monkeypatch.setattr(devices, "count_cores", lambda: 1)
     g_model, d_model, c_model, gan_model = models
     labelled = []
@@ -146,10 +146,10 @@ def test_our_step_trains(small_data, monkeypatch):
         labelled.append(n_samples)
         return helpers.select_supervised_samples(dataset, n_samples)
 
-    monkeypatch.setattr(common, "select_supervised_samples", select)
-    step, count = common.define_our_step(small_dataset(small_data), 4, 20)
+    monkeypatch.setattr(shared, "select_supervised_samples", select)
+    step, count = shared.define_our_step(small_dataset(small_data), 4, 20)
     assert labelled == [20]
-    assert count == common.count_step(g_model, d_model, 4)
+    assert count == shared.count_step(g_model, d_model, 4)
     before = values(g_model.trainable_variables + c_model.trainable_variables)
     figures = [step(), step()]
     assert all(moved(before, g_model.trainable_variables + c_model.trainable_variables))
@@ -166,24 +166,24 @@ def test_tensorflow_is_set_up_as_the_script_does(monkeypatch):
     monkeypatch.setattr(devices, "count_cores", lambda: 3)
     given = []
     monkeypatch.setattr(devices, "prepare_tensorflow", lambda *args: given.append(args))
-    common.prepare("mixed_bfloat16")
+    shared.prepare("mixed_bfloat16")
     assert given == [("mixed_bfloat16", 3, devices.count_parts(3, False, 100))]
 
 
 def test_a_process_of_its_own_has_no_gpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    pid = common.run_in_fresh_process(os.getpid)
-    assert pid != os.getpid() and pid != common.run_in_fresh_process(os.getpid)
-    assert common.run_in_fresh_process(os.getenv, "CUDA_VISIBLE_DEVICES") == "-1"
+    pid = shared.run_in_fresh_process(os.getpid)
+    assert pid != os.getpid() and pid != shared.run_in_fresh_process(os.getpid)
+    assert shared.run_in_fresh_process(os.getenv, "CUDA_VISIBLE_DEVICES") == "-1"
 
 
 def test_texts_of_results(monkeypatch):
-    assert common.quartiles([5.0, 1.0, 2.0, 4.0, 3.0]) == [2.0, 3.0, 4.0]
-    table = common.markdown_table(["a", "b", "c"], [["x", "1", "2"], ["y", "3", "4"]])
+    assert shared.quartiles([5.0, 1.0, 2.0, 4.0, 3.0]) == [2.0, 3.0, 4.0]
+    table = shared.markdown_table(["a", "b", "c"], [["x", "1", "2"], ["y", "3", "4"]])
     assert (
         table == "| a | b | c |\n| --- | ---: | ---: |\n| x | 1 | 2 |\n| y | 3 | 4 |\n"
     )
-    description = common.describe_run("growth.py", ["--steps", 2])
+    description = shared.describe_run("growth.py", ["--steps", 2])
     assert description["command"] == "python benchmarks/growth.py --steps 2"
     assert description["versions"]["keras"] == keras.__version__
     assert description["machine"]["cores"] == os.cpu_count()
@@ -193,12 +193,12 @@ def test_texts_of_results(monkeypatch):
         assert description["machine"]["memory_gib"] == pytest.approx(kib / 2**20)
     description["machine"] |= {"processor": "A", "cores": 2, "memory_gib": 7.6}
     description["versions"] = {"python": "3.11", "keras": "3.15"}
-    assert common.one_line(description) == (
+    assert shared.one_line(description) == (
         "A, 2 cores, 8 GiB; python 3.11, keras 3.15; "
         "`python benchmarks/growth.py --steps 2`\n"
     )
     monkeypatch.setattr(sys, "argv", ["growth.py", "--out", "x"])
-    command = common.describe_run("growth.py", None)["command"]
+    command = shared.describe_run("growth.py", None)["command"]
     assert command == "python benchmarks/growth.py --out x"
 
 
@@ -293,8 +293,8 @@ def test_step_time_writes_its_results(here, tmp_path, capsys, monkeypatch):
     assert list(results["variants"]) == names
     assert list(results["seconds"]) == [*names, "float32_product"]
     assert all(len(times) == 2 for times in results["seconds"].values())
-    g_model, d_model, *_ = common.define_models()
-    count = common.count_step(g_model, d_model, 4)
+    g_model, d_model, *_ = shared.define_models()
+    count = shared.count_step(g_model, d_model, 4)
     assert results["multiply_adds"] == count
     assert (results["batch"], results["warm_up"], results["matrix"]) == (4, 1, 16)
     medians = {name: np.median(times) for name, times in results["seconds"].items()}
@@ -383,7 +383,7 @@ def test_pytorchs_step_trains_networks_of_the_same_sizes():
     updates, sizes, shape = json.loads(done.stdout)
     # all weights of d three times, then all of g: the others stay
     assert updates == [[[True], [False]]] * 3 + [[[False], [True]]]
-    g_model, _, c_model, _ = common.define_models()
+    g_model, _, c_model, _ = shared.define_models()
     keras_sizes = [
         [math.prod(weight.shape) for weight in model.trainable_variables]
         for model in (c_model, g_model)
@@ -471,8 +471,8 @@ def test_growth_writes_its_results(here, tmp_path, capsys, monkeypatch):
 
 def test_growth_measures_real_steps(here):
     ((seconds, count),) = growth.measure([growth.Setting(4, 20, 32)], 2, 1)
-    g_model, d_model, *_ = common.define_models((32, 32, 1))
-    assert count == common.count_step(g_model, d_model, 4)
+    g_model, d_model, *_ = shared.define_models((32, 32, 1))
+    assert count == shared.count_step(g_model, d_model, 4)
     assert len(seconds) == 2 and min(seconds) > 0
 
 

@@ -259,7 +259,8 @@ class GanRun(Run):
         names = (*MEASURES, *(("agreement",) if self.by_class else ()))
         if self.judge is None:
             variation = metrics.total_variation
-            found = {"total_variation": variation(images) / variation(self.real)}
+            real = variation(self.real)
+            found = {"total_variation": variation(images) / real if real else None}
             return tuple(map(found.get, names))
         if self._described is None:
             self._described = metrics.describe_real(self.judge, self.real)

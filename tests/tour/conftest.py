@@ -1,7 +1,1 @@
-import sys
-from pathlib import Path
-
-TOUR = str(Path(__file__).resolve().parents[2] / "tour")
-if TOUR not in sys.path:
-    # as Python does for a script that it runs, but behind what is there
-    sys.path.append(TOUR)
+import tour_scripts  # noqa: F401  puts tour/ on the path

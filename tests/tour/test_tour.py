@@ -1,0 +1,232 @@
+"""What every script of the tour does; scripts are found, not named."""
+
+import json
+import os
+import signal
+
+import metrics
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import ROOT
+from data_sets import write_folder
+from gankit.training import loop
+from parts import assert_nothing_is_left, fails, final_state, read_csv
+from tour_scripts import SCRIPTS, load_script
+
+TINY = ("--width", 0.05, "--latent-dim", 4, "--batch", 16, "--threads", 1)
+TINY += ("--precision", "float32", "--verbose", 0, "--measured", 60)
+by_script = pytest.mark.parametrize("name", SCRIPTS)
+pytestmark = pytest.mark.usefixtures("precision")  # sets it back
+
+
+def run(name, *arguments):
+    return load_script(name).main([str(argument) for argument in arguments])
+
+
+def is_conditional(name):
+    return "classes" in load_script(name).Settings.__dataclass_fields__
+
+
+def options_of(data, out, *more):
+    judge = metrics.SHIPPED_JUDGE
+    return ("--data", data, "--judge", judge, "--seed", 5, "--out", out, *TINY, *more)
+
+
+@pytest.fixture(scope="module")
+def finished(small_data, tmp_path_factory):
+    """finished(name) -> the folder of a run of three steps, made once a script."""
+    made = {}
+
+    def finish(name):
+        if name not in made:
+            out = tmp_path_factory.mktemp("a run") / name
+            more = ("--steps", 3, "--evaluate-every", 2)
+            assert run(name, *options_of(small_data, out, *more)) == 0
+            made[name] = out
+        return made[name]
+
+    return finish
+
+
+def test_the_scripts_of_the_tour_are_found():
+    assert {"gan", "dcgan"} <= set(SCRIPTS)
+    assert not {"common", "metrics", "judge", "diffs"} & set(SCRIPTS)
+
+
+@by_script
+def test_three_steps_fill_a_folder(name, finished):
+    out, script = finished(name), load_script(name)
+    history, measures = read_csv(out / "history.csv"), read_csv(out / "measures.csv")
+    assert list(history[0]) == ["step", *script.HISTORY]
+    assert [row["step"] for row in history] == ["1", "2", "3"]
+    assert [row["step"] for row in measures] == ["2", "3"]
+    assert all(np.isfinite(float(row[c])) for row in history for c in script.HISTORY)
+    assert list(measures[0])[:5] == ["epoch", "step", "judge_fid", "modes", "entropy"]
+    assert float(measures[0]["epoch"]) == pytest.approx(2 * 16 / 200)
+    assert 0 < float(measures[1]["judge_fid"]) < 1e4
+    figures = json.loads((out / "figures.json").read_text())
+    assert figures["step"] == 3 and figures["judge_fid"] > 0
+    assert all(count > 0 for count in figures["parameters"].values())
+    for file in ("curves.png", "animation.gif", "finished", "g_model_0003.keras"):
+        assert (out / file).is_file(), file
+    with Image.open(out / "generated_plot_0003.png") as sheet:
+        assert sheet.size == (560, 560)
+    assert_nothing_is_left(out)
+
+
+@by_script
+def test_a_run_that_is_stopped_and_resumed_has_equal_bits(
+    name, finished, small_data, tmp_path, monkeypatch, capsys
+):
+    whole, cut = finished(name), tmp_path / "cut"
+    check_finite = loop.check_finite
+
+    def stop(step, *others):
+        check_finite(step, *others)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "check_finite", stop)
+        more = ("--steps", 3, "--evaluate-every", 2)
+        assert run(name, *options_of(small_data, cut, *more)) == 143
+    assert "saved after step 1" in capsys.readouterr().err
+    assert not (cut / "figures.json").exists()
+    assert run(name, "--resume", cut, "--verbose", 0) == 0
+    assert final_state(cut) == final_state(whole)
+    before, now = (
+        json.loads((out / "figures.json").read_text()) for out in (whole, cut)
+    )
+    assert {**before, "seconds": 0} == {**now, "seconds": 0}
+
+
+@by_script
+def test_samples_are_drawn_from_a_run(name, finished, tmp_path, capsys):
+    out = finished(name)
+    drawn = []
+    for folder, seed in (("a", 7), ("b", 7), ("c", 8)):
+        more = ("--n", 30, "--seed", seed, "--out", tmp_path / folder)
+        assert run(name, "--sample", out, *more) == 0
+        with np.load(tmp_path / folder / "samples.npz") as samples:
+            drawn.append((samples["x_train"], samples["y_train"]))
+        assert (tmp_path / folder / "samples.png").is_file()
+    (a, labels), (b, _), (c, _) = drawn
+    assert a.shape == (30, 28, 28, 1) and a.dtype == np.uint8
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+    assert f"seed={seed}" in capsys.readouterr().out
+    if is_conditional(name):
+        assert labels.tolist() == np.repeat(np.arange(10), 3).tolist()
+    else:
+        assert set(labels) == {-1}
+
+
+@by_script
+def test_classes_are_asked_for(name, finished, tmp_path, capsys):
+    if not is_conditional(name):
+        pytest.skip("is asked for no classes")
+    more = ("--classes", 7, 3, "--n", 5, "--out", tmp_path / "out")
+    assert run(name, "--sample", finished(name), *more) == 0
+    with np.load(tmp_path / "out" / "samples.npz") as samples:
+        assert samples["y_train"].tolist() == [3, 3, 7, 7, 7]
+    capsys.readouterr()
+    script = load_script(name)
+    line = fails(script, capsys, "--sample", finished(name), "--classes", 10)
+    assert line.endswith("--classes 10: no such class; there are 0 to 9\n")
+
+
+@by_script
+def test_own_colour_images(name, tmp_path, capsys):
+    data = write_folder(tmp_path / "own images", (20, 24, 3), n=6, tests=0)
+    out = tmp_path / "out"
+    options = ("--data", data, "--batch", 8, "--width", 0.02, "--latent-dim", 3)
+    options += ("--threads", 1, "--precision", "float32", "--verbose", 0, "--seed", 1)
+    assert run(name, *options, "--measured", 20, "--steps", 1, "--out", out) == 0
+    assert "tour/judge.py" in capsys.readouterr().err
+    (row,) = read_csv(out / "measures.csv")
+    assert row["judge_fid"] == row["modes"] == "" and row["total_variation"] != ""
+    assert run(name, "--sample", out, "--n", 4, "--out", tmp_path / "drawn") == 0
+    with np.load(tmp_path / "drawn" / "samples.npz") as samples:
+        assert samples["x_train"].shape == (4, 20, 24, 3)
+        assert list(samples["class_names"]) == ["a cat", "b dog", "owl"]
+
+
+@by_script
+def test_labels_that_are_missing(name, tmp_path, capsys):
+    data = tmp_path / "unlabelled.npz"
+    x = np.random.default_rng(0).integers(0, 256, (40, 16, 16), np.uint8)
+    np.savez(data, x_train=x, y_train=np.full(40, -1))
+    options = ("--data", data, "--out", tmp_path / "out", "--steps", 1, *TINY)
+    if hasattr(load_script(name), "load_labelled_images"):
+        line = fails(load_script(name), capsys, *options)
+        assert f"{data}: has labels of 0 classes" in line
+        assert not (tmp_path / "out").exists()
+    else:
+        assert run(name, *options) == 0
+
+
+@by_script
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--batch", 1), "batch 1: must"),
+        (("--width", 0), "--width 0: must be from 0.01 to 100"),
+        (("--minutes", 0), "--budget 0"),
+        (("--minutes", 1, "--steps", 5), "leave out --steps"),
+        (("--n", 5), "--n: is for --sample RUN"),
+        (("--judge", "missing.keras", "--threads", 1), "missing.keras: no such file"),
+        (("--sample", "missing"), "missing"),
+        (("--sample", "missing", "--steps", 9), "--steps: is for training"),
+        (("--resume", "missing"), "missing"),
+    ],
+)
+def test_bad_input_is_refused(name, options, problem, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert problem in fails(load_script(name), capsys, *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_another_script_is_not_sampled(finished, tmp_path, capsys):
+    line = fails(load_script("gan"), capsys, "--sample", finished("dcgan"))
+    assert "is a run of dcgan, not of gan" in line or "not the settings" in line
+
+
+def test_a_run_without_a_checkpoint_is_not_sampled(finished, tmp_path, capsys):
+    (tmp_path / "settings.json").write_bytes(
+        (finished("dcgan") / "settings.json").read_bytes()
+    )
+    line = fails(load_script("dcgan"), capsys, "--sample", tmp_path, "--threads", 1)
+    assert "has no checkpoint to draw from" in line
+
+
+@by_script
+def test_help_does_not_wait_for_libraries(name, start, tmp_path):
+    for library in ("tensorflow", "keras", "matplotlib", "scipy", "skimage"):
+        (tmp_path / f"{library}.py").write_text("raise ImportError", encoding="utf-8")
+    done = start(f"tour/{name}.py", "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: {name}.py ") and "--sample" in done.stdout
+
+
+def test_a_script_works_from_any_folder(start, small_data, tmp_path):
+    folder = tmp_path / "some folder"
+    folder.mkdir()
+    options = options_of(small_data, "out", "--steps", 2, "--evaluate-every", 9)
+    done = start("tour/dcgan.py", *options, "--minutes", 0.01, cwd=folder)
+    assert done.returncode == 2  # --minutes sets the steps
+    done = start("tour/dcgan.py", *options, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "out" / "figures.json").is_file()
+    assert ROOT not in folder.parents
+
+
+def test_minutes_set_the_steps_once(small_data, tmp_path, capsys, monkeypatch):
+    script = load_script("dcgan")
+    monkeypatch.setattr(load_script("common"), "fit_to_minutes", lambda *args: 4)
+    options = options_of(small_data, tmp_path / "out", "--minutes", 0.5)
+    options = [str(option) for option in (*options, "--max-steps", 2)]
+    assert script.main(options) == 0
+    assert "4 steps fit in 0.5 minutes" in capsys.readouterr().out
+    monkeypatch.setattr(load_script("common"), "fit_to_minutes", lambda *args: 9)
+    assert script.main(["--resume", str(tmp_path / "out"), "--verbose", "0"]) == 0
+    assert (tmp_path / "out" / "finished").read_text() == "4\n"

@@ -1,0 +1,63 @@
+"""Show what each GAN of the tour adds to another: their diff is the documentation.
+
+python tour/diffs.py                # the ladder, with the number of changed lines
+python tour/diffs.py dcgan cgan     # one diff
+"""
+
+import difflib
+import sys
+from pathlib import Path
+
+TOUR = Path(__file__).resolve().parent
+sys.path.insert(0, str(TOUR.parent))
+
+from gankit.command import InputError, OneLineParser, run_script  # noqa: E402
+
+# parent, child, what the diff shows
+LADDER = (
+    ("gan", "dcgan", "perceptrons to convolutions, and the optimizer"),
+    ("dcgan", "cgan", "the class goes into both networks"),
+    ("cgan", "acgan", "the class leaves d's input for its output: two losses"),
+    ("dcgan", "infogan", "codes, the network Q, mutual information"),
+    ("dcgan", "wgan", "a linear critic, its loss, five updates, clipping"),
+    ("wgan", "wgan_gp", "the gradient penalty in the place of clipping"),
+)
+
+
+def read_lines(name):
+    """Return the lines of tour/<name>.py; InputError where there is none."""
+    path = TOUR / f"{name}.py"
+    if not path.is_file():
+        known = ", ".join(sorted({name for pair in LADDER for name in pair[:2]}))
+        raise InputError(f"{name}: no script of the tour; there are {known}")
+    return path.read_text(encoding="utf-8").splitlines(keepends=True)
+
+
+def changed_lines(parent, child):
+    """Return how many lines a diff of the two scripts takes away or adds."""
+    diff = difflib.ndiff(read_lines(parent), read_lines(child))
+    return sum(line[0] in "-+" for line in diff)
+
+
+def start(argv):
+    parser = OneLineParser(description=__doc__.splitlines()[0])
+    parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help="two scripts")
+    scripts = parser.parse_args(argv).scripts
+    if len(scripts) not in (0, 2):
+        raise InputError(f"{' '.join(scripts)}: give two scripts, or none")
+    if scripts:
+        before, after = map(read_lines, scripts)
+        names = [f"tour/{name}.py" for name in scripts]
+        sys.stdout.writelines(difflib.unified_diff(before, after, *names))
+        return
+    for parent, child, about in LADDER:
+        n = changed_lines(parent, child)
+        print(f"{parent:>6} -> {child:<8} {n:>4} changed lines: {about}")
+
+
+def main(argv=None):
+    return run_script("diffs.py", lambda: start(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
