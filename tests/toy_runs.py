@@ -35,6 +35,7 @@ def make(
     figure=None,
     describe=str,
     evaluate_every=None,
+    each_epoch=True,
     **options,
 ):
     """Make a run of n_steps, or go on with it; return its folder.
@@ -70,6 +71,7 @@ def make(
         epoch_steps=EPOCH_STEPS,
         n_batch=2,
         evaluate_every=evaluate_every,
+        each_epoch=each_epoch,
     )
 
 

@@ -618,3 +618,15 @@ def test_fewer_mistakes_than_there_is_room_for():
     fig = pictures.draw_mistakes(X, [(1, 0, 0.75)], ["0", "1"])
     assert [len(axes.images) for axes in fig.axes] == [1] + 24 * [0]
     assert not any(axes.axison for axes in fig.axes)
+
+
+def test_a_sheet_has_so_many_images_in_a_row(tmp_path):
+    images = np.linspace(-1, 1, 7, dtype=np.float32).reshape(7, 1, 1, 1)
+    images = images * np.ones((1, 4, 8, 1), np.float32)
+    pictures.save_sheet(images, tmp_path / "sheet.png", 3)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (3 * 16, 3 * 8)
+        middles = np.asarray(sheet)[4::8, 8::16]
+    expected = np.full(9, 255)
+    expected[:7] = np.rint(127.5 - 127.5 * np.linspace(-1, 1, 7))
+    assert np.abs(middles.reshape(-1) - expected).max() <= 1

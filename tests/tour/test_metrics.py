@@ -465,3 +465,40 @@ def test_a_judge_is_given_batches_of_bounded_size(monkeypatch):
     assert given[0].min() == -1 and given[0].max() == 1
     line = refused(judge.answer, random_images(2, (28, 28, 1)))
     assert line == "the judge takes images of 56x28x1, and these are of 28x28x1"
+
+
+def test_ridge_regression_separates_what_can_be_separated():
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        y = rng.integers(0, 3, n)
+        x = rng.normal(size=(n, 6))
+        x[np.arange(n), 2 * y] += 20
+        return x, y
+
+    parts = draw(60), draw(60), draw(200)
+    assert metrics.ridge_error(*parts) == 0
+    # a scale and a constant of a feature change nothing
+    scaled = [(x * [1, 5, 1, 9, 1, 1] + 7, y) for x, y in parts]
+    assert metrics.ridge_error(*scaled) == 0
+    x, y = parts[2]
+    assert metrics.ridge_error(parts[0], parts[1], (x, (y + 1) % 3)) == 100
+    x = np.zeros((60, 6))
+    blank = [(x, np.arange(60) % 3)] * 3
+    assert metrics.ridge_error(*blank) == pytest.approx(200 / 3)
+
+
+def test_the_strength_of_ridge_regression_is_chosen_on_held_out_images():
+    """With as many features as images, weak ridge learns noise by heart."""
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        y = rng.integers(0, 2, n)
+        x = rng.normal(size=(n, 200))
+        x[:, :20] += 0.5 * (2 * y[:, np.newaxis] - 1)
+        return x, y
+
+    train, held_out, test = draw(200), draw(500), draw(2000)
+    found = metrics.ridge_error(train, held_out, test)
+    wrong = held_out[0], rng.integers(0, 2, 500)
+    assert found < 10 and found <= metrics.ridge_error(train, wrong, test)

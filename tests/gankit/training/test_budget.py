@@ -108,3 +108,16 @@ def test_budgets_that_can_be_met(minutes):
 def test_budgets_that_can_not_be_met(minutes):
     line = refused(budget.check_budget, minutes)
     assert line.startswith(f"--budget {minutes:g}: must be more than 0 and at most 100")
+
+
+def test_steps_and_evaluations_fill_the_minutes(monkeypatch):
+    # 60 s less 1 s of the first 2 steps, 10 s of 20 timed ones and 6 s of two
+    # evaluations, 3 s each and one every 10 steps: 43 s at 0.8 s a step
+    clock = Clock(monkeypatch)
+
+    def evaluate():
+        clock.now += 3
+
+    assert budget.fit_to_minutes(1, clock, evaluate, 10, first=100) == 53
+    assert clock.made == [(100, 2), (100, 20)]
+    assert float(clock.state[0]) == 1

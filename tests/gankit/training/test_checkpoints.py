@@ -6,6 +6,7 @@ import pytest
 from gankit import command
 from gankit.training.checkpoints import (
     checkpoint_paths,
+    read_newest,
     restore_newest,
     save_checkpoint,
 )
@@ -80,3 +81,15 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         save_checkpoint(tmp_path, [Value(2)], 2, {})
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000001.npz"]
+
+
+def test_reading_the_newest_whole_one_changes_nothing(tmp_path, capsys):
+    for step in (1, 2):
+        save_checkpoint(tmp_path, [np.full(3, step)], step, {"note": "x"})
+    newest = tmp_path / "checkpoint-000002.npz"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"!")
+    path, step, values, record, damaged = read_newest(tmp_path)
+    assert (path.name, step, damaged) == ("checkpoint-000001.npz", 1, [newest])
+    assert values[0].tolist() == [1, 1, 1] and record["note"] == "x"
+    assert newest.exists() and "passed over" in capsys.readouterr().err
+    assert read_newest(tmp_path / "empty") is None

@@ -556,3 +556,21 @@ def test_a_folder_at_work_is_left_alone(tmp_path):
     assert "holds files already" in caught[0]
     assert "another run is at work there" in caught[1]
     assert final_state(out) == final_state(whole)
+
+
+def test_a_run_can_be_evaluated_every_so_many_steps_alone(tmp_path):
+    run = toy_runs.make(
+        tmp_path / "run", n_steps=10, evaluate_every=3, each_epoch=False
+    )
+    steps = [row["step"] for row in read_csv(run / "accuracy.csv")]
+    assert steps == ["3", "6", "9", "10"]
+
+
+def test_evaluations_go_into_the_table_that_the_run_names(tmp_path):
+    class Named(toy_runs.FewFigures):
+        table = "measures.csv"
+
+    run = toy_runs.make(tmp_path / "cut", kind=Named, max_steps=4)
+    toy_runs.make(run, kind=Named, resume=True)
+    assert [row["step"] for row in read_csv(run / "measures.csv")] == ["4", "8"]
+    assert not (run / "accuracy.csv").exists() and (run / "curves.png").exists()

@@ -322,3 +322,21 @@ def test_a_run_of_another_script_is_refused(tmp_path, capsys):
 def test_a_training_that_cannot_go_on_has_no_such_option():
     assert not hasattr(TrainingSettings, "resumed")
     assert TrainingSettings().resume is None
+
+
+@dataclass(kw_only=True)
+class Several(RunSettings):
+    """Have an option with several values."""
+
+    classes: list[str] | None = option(None, "classes", metavar="CLASS")
+
+
+def test_an_option_with_several_values(tmp_path):
+    assert Several.parse([]).classes is None
+    settings = Several.parse(["--classes", "3", "a cat", "--seed", "1"])
+    assert (settings.classes, settings.seed) == (["3", "a cat"], 1)
+    assert settings.options["classes"] == ["3", "a cat"]
+    with pytest.raises(InputError, match="--classes .*must be of type list"):
+        Several(classes=[3])
+    with pytest.raises(InputError, match="--classes '3': must be of type list"):
+        Several(classes="3")
