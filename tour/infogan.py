@@ -41,7 +41,7 @@ class Settings(ClassSettings):
     """Train an information maximising GAN on MNIST, or on images of your own."""
 
     latent_dim: int = option(62, "size of the noise z", least=1)
-    codes: int = option(10, "values of the categorical code c1", least=2)
+    codes: int = option(10, "values of the categorical code c1", least=2, most=1000)
     classes: list[str] | None = option(
         None,
         "values of c1 that --sample draws (default: all)",
@@ -117,6 +117,7 @@ def define_discriminator(image_shape=(28, 28, 1), n_codes=10, *, width=1.0):
 
     d_model: images in [0, 1] -> (n, 1), the logit of 'real'. q_model: images -> logits
     of c1, (n, n_codes), and means of c2 and c3, (n, 2). join compiles the two.
+
     The sigmoid is in the loss, where it keeps its gradient however sure d is.
     """
     in_image = keras.Input(shape=image_shape)
@@ -248,15 +249,16 @@ def define_train_step(g_model, network):
     return train_step
 
 
-def encode(c1, continuous, n_codes):
-    """Return codes as draw_codes does, of c1, int (n,), and c2 and c3, (n, 2)."""
-    one_hot = np.eye(n_codes)[c1]
-    return np.concatenate([one_hot, continuous], axis=1).astype(np.float32)
-
-
 def count_codes(g_model):
     """Return how many values the generator's c1 has."""
     return g_model.input_shape[1][1] - N_CONTINUOUS
+
+
+def draw_points(rng, c1, latent_dim, n_codes):
+    """Return noise and codes as define_draw's, of a numpy Generator; c1: int (n,)."""
+    z = rng.uniform(-1, 1, (len(c1), latent_dim)).astype(np.float32)
+    codes = [np.eye(n_codes)[c1], rng.uniform(-1, 1, (len(c1), N_CONTINUOUS))]
+    return z, np.concatenate(codes, axis=1).astype(np.float32)
 
 
 def define_sample(g_model, latent_dim):
@@ -266,10 +268,8 @@ def define_sample(g_model, latent_dim):
     """
 
     def sample(n, rng, labels):
-        z = rng.uniform(-1, 1, (n, latent_dim)).astype(np.float32)
-        continuous = rng.uniform(-1, 1, (n, N_CONTINUOUS))
-        codes = encode(labels, continuous, count_codes(g_model))
-        return generate(g_model, z, codes, lowest=0.0)
+        points = draw_points(rng, labels, latent_dim, count_codes(g_model))
+        return generate(g_model, *points, lowest=0.0)
 
     return sample
 
@@ -282,13 +282,12 @@ def vary_codes(g_model, latent_dim, rng, n_values=10):
     from -2 to 2, beyond what it trains with.)
     """
     n_codes, in_a_row = count_codes(g_model), N_CONTINUOUS * n_values
+    c1 = np.repeat(np.arange(n_codes), in_a_row)
+    z, codes = draw_points(rng, c1, latent_dim, n_codes)
     rising = np.linspace(-1, 1, n_values)[:, np.newaxis]
     row = np.kron(np.eye(N_CONTINUOUS), rising)
-    codes = encode(
-        np.repeat(np.arange(n_codes), in_a_row), np.tile(row, (n_codes, 1)), n_codes
-    )
-    z = rng.uniform(-1, 1, (1, latent_dim)).astype(np.float32)
-    images = generate(g_model, np.repeat(z, len(codes), axis=0), codes, lowest=0.0)
+    codes[:, n_codes:] = np.tile(row, (n_codes, 1))
+    images = generate(g_model, np.repeat(z[:1], len(c1), axis=0), codes, lowest=0.0)
     return {"codes.png": (images, in_a_row)}
 
 
@@ -311,18 +310,16 @@ def measure_codes(g_model, q_model, dataset, latent_dim, run):
     Of generated images: information, the bound of c1 in nats, and rank correlations of
     c2 and c3 with slant and thickness. code_error: the percentage of real test images
     whose c1, as q reads it, stands for another class, where values are matched with
-    classes on 10,000 training images; left out without labels of both.
+    classes on 10,000 training images; left out where one of them has no labels.
     """
-    n, n_codes, rng = run.settings.measured, count_codes(g_model), run.rng_of(1)
-    z = rng.uniform(-1, 1, (n, latent_dim)).astype(np.float32)
-    continuous = rng.uniform(-1, 1, (n, N_CONTINUOUS))
-    codes = encode(run.classes(n), continuous, n_codes)
+    n_codes, c1 = count_codes(g_model), run.classes(run.settings.measured)
+    z, codes = draw_points(run.rng_of(1), c1, latent_dim, n_codes)
     images = generate(g_model, z, codes, lowest=0.0)
     information, _ = mutual_information(*read_codes(q_model, images), codes)
     found = {"information": float(information)}
     for name, measure in (("slant", metrics.slant), ("thickness", metrics.thickness)):
         measured = measure(images)
-        each = [metrics.spearman(values, measured) for values in continuous.T]
+        each = [metrics.spearman(values, measured) for values in codes.T[n_codes:]]
         found[f"{name}_correlation"] = max(map(abs, each))
         found |= {f"c{i}_{name}": value for i, value in enumerate(each, 2)}
     X, y = dataset
@@ -349,9 +346,8 @@ def train(
 ):
     """Train the three models on [X, y] and fill a run's folder; return its path.
 
-    X: (n, h, w, c), uint8 in [0, 255] or float32 in [-1, 1]; y only tells
-    at the end what the codes mean. run: a GanRun; None for a new one in runs/. Raises
-    what Run.make does.
+    X: (n, h, w, c), uint8 in [0, 255]; y tells afterwards what the codes mean. run:
+    a GanRun; None for a new one in runs/. Raises what Run.make does.
     """
     n_codes, network = count_codes(g_model), join(d_model, q_model)
     run = run or GanRun("infogan", Settings(codes=n_codes), codes=n_codes)
