@@ -9,8 +9,8 @@ What the article says of it, and where it is here:
 ACGAN-1 the generator is asked for a class, as cGAN's: define_generator.
 ACGAN-2 the discriminator has a further model that finds the class: out_class of
     define_discriminator, trained by c_loss in define_train_step.
-ACGAN-3 the discriminator gives P(S|X) and P(C|X) of an image, real or generated and
-    its class, and isn't told the label: it has one input, and two outputs.
+ACGAN-3 of an image the discriminator gives P(S|X), whether it is real, and P(C|X), its
+    class, and isn't told the label: it has one input and two outputs.
 
 The paper trains the classes on generated images, too; with `--class-loss real` the
 discriminator learns them of real images alone, which some found to keep more variety.
@@ -36,8 +36,12 @@ from gankit.training.batches import define_take, update
 from gankit.training.settings import option
 
 HISTORY = (
-    *("d_loss_real", "d_loss_fake", "c_loss_real", "c_loss_fake"),
-    *("g_loss", "g_class_loss"),
+    "d_loss_real",
+    "d_loss_fake",
+    "c_loss_real",
+    "c_loss_fake",
+    "g_loss",
+    "g_c_loss",
 )
 
 
@@ -181,13 +185,13 @@ def define_train_step(g_model, d_model, class_loss="both"):
     Real and generated images are batches of their own, each with its own statistics.
     class_loss: 'real' leaves the classes of generated images out of d's update.
     """
-    source_loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    binary_loss = keras.losses.BinaryCrossentropy(from_logits=True)
     label_loss = keras.losses.CategoricalCrossentropy(from_logits=True)
 
     def losses_of(X, y, target):
         logits, classes = d_model(X, training=True)
-        losses = source_loss(tf.fill(tf.shape(logits), target), logits)
-        return losses, label_loss(y, classes)
+        source_loss = binary_loss(tf.fill(tf.shape(logits), target), logits)
+        return source_loss, label_loss(y, classes)
 
     d_model.optimizer.build(d_model.trainable_variables)
     g_model.optimizer.build(g_model.trainable_variables)
@@ -207,14 +211,11 @@ def define_train_step(g_model, d_model, class_loss="both"):
 
         # (2) Update g alone: minimise -log P(S = real) - log P(C = y)
         with g_tape:
-            g_loss, g_class_loss = losses_of(X_fake, y_fake, 1.0)
-            g_losses = g_loss + g_class_loss
+            g_loss, g_c_loss = losses_of(X_fake, y_fake, 1.0)
+            g_losses = g_loss + g_c_loss
         update(g_model, g_model.optimizer, g_tape, g_losses)
 
-        return (
-            *(d_loss_real, d_loss_fake, c_loss_real, c_loss_fake),
-            *(g_loss, g_class_loss),
-        )
+        return d_loss_real, d_loss_fake, c_loss_real, c_loss_fake, g_loss, g_c_loss
 
     return train_step
 
@@ -274,10 +275,11 @@ def train(
 
 def describe_step(figures):
     """Return the text of a step's figures."""
-    d, c, g = (
-        ", ".join(f"{loss:.3f}" for loss in pair) for pair in np.split(figures, 3)
+    d_loss_real, d_loss_fake, c_loss_real, c_loss_fake, g_loss, g_c_loss = figures
+    return (
+        f"d[{d_loss_real:.3f},{d_loss_fake:.3f}], "
+        f"c[{c_loss_real:.3f},{c_loss_fake:.3f}], g[{g_loss:.3f},{g_c_loss:.3f}]"
     )
-    return f"d[{d}], c[{c}], g[{g}]"
 
 
 def define_models(settings, image_shape, n_classes):
