@@ -31,6 +31,7 @@ HISTORY = ("c_loss_real", "c_loss_fake", "g_loss", "estimate")
 # the true values: the critic learns to answer more for real images, g to get as much
 REAL, FAKE = -1.0, 1.0
 N_CRITIC, N_START, LIMIT = 5, 25, 0.01
+HELD_OUT = 2000  # images that the estimate is measured on, at the most
 
 
 @dataclass(kw_only=True)
@@ -306,7 +307,7 @@ def train(
     )
 
     def summarize(step):
-        real = run.real[: run.settings.measured]
+        real = run.real[:: -(-len(run.real) // HELD_OUT)]
         generated = sample(len(real), run.rng_of(step), None)
         estimate = measure_estimate(critic, real, generated, n_batch)
         return run.summarize(step, sample, (estimate,))
