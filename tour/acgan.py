@@ -18,23 +18,25 @@ discriminator learns them of real images alone, which some found to keep more va
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from common import (
     ClassSettings,
     GanRun,
-    draw_samples,
     generate,
     load_labelled_images,
-    measure_classes,
     scaled,
+    start_run,
 )
+from figures import measure_classes
 
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script
 from gankit.training.batches import define_take, update
 from gankit.training.settings import option
 
+NAME = "acgan"
 HISTORY = (
     "d_loss_real",
     "d_loss_fake",
@@ -250,7 +252,7 @@ def train(
     X: (n, h, w, c), uint8 in [0, 255] or float32 in [-1, 1]; y: int (n,), from 0
     on. run: a GanRun; None for a new one in runs/. Raises what Run.make does.
     """
-    run = run or GanRun("acgan", by_class=True)
+    run = run or GanRun(NAME, by_class=True)
     sample = define_sample(g_model, latent_dim)
     steps = run.compile(
         define_draw(dataset, latent_dim, n_batch, run.n_classes),
@@ -295,25 +297,19 @@ def define_models(settings, image_shape, n_classes):
 
 def start(settings):
     """Train as the settings say, or draw from a run."""
-    if settings.sample is not None:
-        draw_samples("acgan", settings, define_models, define_sample)
-        return
-    data = load_labelled_images(settings)
-    run = GanRun("acgan", settings, data=data, by_class=True)
-    run.prepare()
-    train(
-        *define_models(settings, data.image_shape, data.n_classes),
-        data.train,
-        settings.latent_dim,
-        settings.steps,
-        settings.batch,
-        class_loss=settings.class_loss,
-        run=run,
+    start_run(
+        NAME,
+        settings,
+        define_models,
+        define_sample,
+        partial(train, class_loss=settings.class_loss),
+        load=load_labelled_images,
+        by_class=True,
     )
 
 
 def main(argv=None):
-    return run_script("acgan.py", lambda: start(Settings.parse(argv)))
+    return run_script(f"{NAME}.py", lambda: start(Settings.parse(argv)))
 
 
 if __name__ == "__main__":

@@ -22,18 +22,18 @@ import numpy as np
 from common import (
     ClassSettings,
     GanRun,
-    draw_samples,
     generate,
     load_labelled_images,
-    measure_classes,
-    measure_likelihood,
     scaled,
+    start_run,
 )
+from figures import measure_classes, measure_likelihood
 
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script
 from gankit.training.batches import define_take, update
 
+NAME = "cgan"
 HISTORY = ("d_loss_real", "d_loss_fake", "g_loss")
 
 
@@ -230,7 +230,7 @@ def train(
     X: (n, h, w, c), uint8 in [0, 255] or float32 in [-1, 1]; y: int (n,), from 0
     on. run: a GanRun; None for a new one in runs/. Raises what Run.make does.
     """
-    run = run or GanRun("cgan", by_class=True)
+    run = run or GanRun(NAME, by_class=True)
     sample = define_sample(g_model, latent_dim)
     steps = run.compile(
         define_draw(dataset, latent_dim, n_batch, run.n_classes),
@@ -276,24 +276,19 @@ def define_models(settings, image_shape, n_classes):
 
 def start(settings):
     """Train as the settings say, or draw from a run."""
-    if settings.sample is not None:
-        draw_samples("cgan", settings, define_models, define_sample)
-        return
-    data = load_labelled_images(settings)
-    run = GanRun("cgan", settings, data=data, by_class=True)
-    run.prepare()
-    train(
-        *define_models(settings, data.image_shape, data.n_classes),
-        data.train,
-        settings.latent_dim,
-        settings.steps,
-        settings.batch,
-        run=run,
+    start_run(
+        NAME,
+        settings,
+        define_models,
+        define_sample,
+        train,
+        load=load_labelled_images,
+        by_class=True,
     )
 
 
 def main(argv=None):
-    return run_script("cgan.py", lambda: start(Settings.parse(argv)))
+    return run_script(f"{NAME}.py", lambda: start(Settings.parse(argv)))
 
 
 if __name__ == "__main__":

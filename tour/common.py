@@ -342,54 +342,36 @@ def last_row(path):
     return {name: float(text) if text else None for name, text in row.items()}
 
 
-# ---------------------------------------------------------------- figures
+def start_run(
+    name,
+    settings,
+    define_models,
+    define_sample,
+    train,
+    *,
+    load=load_images,
+    draw_sheets=None,
+    **of_run,
+):
+    """Train as the settings say, or draw from a run.
 
-
-def measure_likelihood(sample, dataset, run):
-    """Return the Parzen window's log-likelihood of test images.
-
-    A dict: nats, their standard error and the window's sigma, of 10,000 samples; empty
-    without test images. A generator can score above the data themselves, see metrics.
+    name: the script's; define_models, define_sample, draw_sheets: see draw_samples;
+    train: the script's. load: settings -> Data. of_run: what GanRun needs besides.
     """
-    if run.test is None:
-        return {}
-    n = run.settings.measured
-    images = sample(n, run.rng_of(1), run.classes(n))
-    held_out = np.random.default_rng(0).permutation(len(dataset[0]))[:1000]
-    found = metrics.parzen_log_likelihood(images, dataset[0][held_out], run.test[0])
-    return dict(zip(("log_likelihood", "standard_error", "sigma"), found, strict=True))
-
-
-def measure_classes(sample, dataset, run):
-    """Return what images asked for by class are worth, a dict.
-
-    sample: (n, rng, labels) -> n images, uint8 (n, h, w, c); dataset: [X, y], X uint8.
-    Of five times as many images as are measured, 50,000 at the most:
-    nearest_neighbour_error: percent of test images whose nearest generated image was
-    asked for as another class, left out without test images; ssim, real_ssim:
-    the structural similarity within classes of generated and of training images, means
-    over classes; worst_ssim_excess: the largest difference of the two in a class. They
-    are left out where no class has two images of both.
-    """
-    X, y = dataset
-    n = 5 * min(run.settings.measured, metrics.N_MEASURED)
-    labels = run.classes(n)
-    images = sample(n, run.rng_of(1), labels)
-    found = {}
-    if run.test is not None:
-        error = metrics.nearest_neighbour_error(images, labels, *run.test)
-        found["nearest_neighbour_error"] = error
-    generated, real = (
-        metrics.within_class_ssim(*pair, run.n_classes)
-        for pair in ((images, labels), (X, y))
+    if settings.sample is not None:
+        draw_samples(name, settings, define_models, define_sample, draw_sheets)
+        return
+    data = load(settings)
+    run = GanRun(name, settings, data=data, **of_run)
+    run.prepare()
+    train(
+        *define_models(settings, data.image_shape, data.n_classes),
+        data.train,
+        settings.latent_dim,
+        settings.steps,
+        settings.batch,
+        run=run,
     )
-    both = np.isfinite(generated) & np.isfinite(real)
-    if both.any():
-        generated, real = generated[both], real[both]
-        found["ssim"] = float(generated.mean())
-        found["real_ssim"] = float(real.mean())
-        found["worst_ssim_excess"] = float((generated - real).max())
-    return found
 
 
 # ---------------------------------------------------------------- samples

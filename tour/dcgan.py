@@ -17,15 +17,15 @@ DCGAN-4 later models stand on it: cgan.py, infogan.py, wgan.py are diffs of this
 import sys
 from dataclasses import dataclass
 
-import metrics
 import numpy as np
-from common import GanRun, GanSettings, draw_samples, generate, load_images, scaled
+from common import GanRun, GanSettings, generate, scaled, start_run
+from figures import correlate, measure_features
 
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script
-from gankit.data.images import scale_images
 from gankit.training.batches import define_take, update
 
+NAME = "dcgan"
 HISTORY = ("d_loss_real", "d_loss_fake", "g_loss")
 
 
@@ -187,50 +187,6 @@ def define_sample(g_model, latent_dim):
     return sample
 
 
-def pool_features(d_model, X):
-    """Return d's features of images, float32 (n, d), as the paper takes them.
-
-    Each convolution's maps, max-pooled to 4x4 places (Radford et al. 2015, 5.1).
-    X: uint8 (n, h, w, c).
-    """
-    maps = [
-        layer.output for layer in d_model.layers if isinstance(layer, layers.LeakyReLU)
-    ]
-    network = keras.Model(d_model.input, maps)
-    parts = []
-    for first in range(0, len(X), 500):
-        outputs = network.predict_on_batch(scale_images(X[first : first + 500]))
-        pooled = []
-        for output in outputs:
-            size = -(-output.shape[1] // 4), -(-output.shape[2] // 4)
-            places = tf.nn.max_pool2d(output, size, size, "SAME")
-            pooled.append(np.float32(places).reshape(len(output), -1))
-        parts.append(np.concatenate(pooled, axis=1))
-    return np.concatenate(parts)
-
-
-def measure_features(d_model, dataset, test):
-    """Return how well 1,000 labels and d's features tell the test images' classes.
-
-    A dict with the test error, percent, of ridge regression on the features and on the
-    pixels themselves; empty where there are too few labels or no test images. The
-    paper's use of d without labels; there, a linear SVM.
-    """
-    X, y = dataset
-    chosen = np.random.default_rng(0).permutation(np.flatnonzero(y >= 0))[:2000]
-    if test is None or len(chosen) < 2000:
-        return {}
-    parts = [(X[chosen[:1000]], y[chosen[:1000]])]
-    parts += [(X[chosen[1000:]], y[chosen[1000:]]), test]
-    return {
-        name: metrics.ridge_error(*((describe(x), labels) for x, labels in parts))
-        for name, describe in (
-            ("feature_error", lambda x: pool_features(d_model, x)),
-            ("pixel_error", lambda x: scale_images(x).reshape(len(x), -1)),
-        )
-    }
-
-
 def train(
     g_model,
     d_model,
@@ -246,7 +202,7 @@ def train(
     X: (n, h, w, c), uint8 in [0, 255] or float32 in [-1, 1]; y is not looked at. run:
     a GanRun; None for a new one in runs/. Raises what Run.make does.
     """
-    run = run or GanRun("dcgan")
+    run = run or GanRun(NAME)
     sample = define_sample(g_model, latent_dim)
     steps = run.compile(
         define_draw(dataset, latent_dim, n_batch),
@@ -265,9 +221,12 @@ def train(
         n_batch=n_batch,
     )
     models = {"g": g_model, "d": d_model}
-    return run.conclude(
-        n_steps, models, lambda: measure_features(d_model, dataset, run.test)
-    )
+
+    def figures():
+        losses = correlate(run.folder, None, ["d_loss_real", "d_loss_fake"])
+        return measure_features(d_model, dataset, run.test) | losses
+
+    return run.conclude(n_steps, models, figures)
 
 
 def describe_step(figures):
@@ -287,24 +246,11 @@ def define_models(settings, image_shape, n_classes):
 
 def start(settings):
     """Train as the settings say, or draw from a run."""
-    if settings.sample is not None:
-        draw_samples("dcgan", settings, define_models, define_sample)
-        return
-    data = load_images(settings)
-    run = GanRun("dcgan", settings, data=data)
-    run.prepare()
-    train(
-        *define_models(settings, data.image_shape, data.n_classes),
-        data.train,
-        settings.latent_dim,
-        settings.steps,
-        settings.batch,
-        run=run,
-    )
+    start_run(NAME, settings, define_models, define_sample, train)
 
 
 def main(argv=None):
-    return run_script("dcgan.py", lambda: start(Settings.parse(argv)))
+    return run_script(f"{NAME}.py", lambda: start(Settings.parse(argv)))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ python tour/diffs.py                # the ladder, with the number of changed lin
 python tour/diffs.py dcgan cgan     # one diff
 """
 
+import ast
 import difflib
 import sys
 from pathlib import Path
@@ -33,9 +34,23 @@ def read_lines(name):
     return path.read_text(encoding="utf-8").splitlines(keepends=True)
 
 
+def read_code(name):
+    """Return the lines of tour/<name>.py without docstrings and comments."""
+    tree = ast.parse("".join(read_lines(name)))
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
+        if documented and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree).splitlines()
+
+
 def changed_lines(parent, child):
-    """Return how many lines a diff of the two scripts takes away or adds."""
-    diff = difflib.ndiff(read_lines(parent), read_lines(child))
+    """Return how many lines of code a diff of the scripts takes away or adds.
+
+    Docstrings and comments aside, and each statement on one line.
+    """
+    diff = difflib.unified_diff(read_code(parent), read_code(child), n=0)
+    next(diff, None), next(diff, None)
     return sum(line[0] in "-+" for line in diff)
 
 
@@ -52,7 +67,7 @@ def start(argv):
         return
     for parent, child, about in LADDER:
         n = changed_lines(parent, child)
-        print(f"{parent:>6} -> {child:<8} {n:>4} changed lines: {about}")
+        print(f"{parent:>6} -> {child:<8} {n:>4} lines of code: {about}")
 
 
 def main(argv=None):

@@ -24,21 +24,15 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
-from common import (
-    GanRun,
-    GanSettings,
-    draw_samples,
-    generate,
-    load_images,
-    measure_likelihood,
-    scaled,
-)
+from common import GanRun, GanSettings, generate, scaled, start_run
+from figures import measure_likelihood
 
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script
 from gankit.training.batches import define_take, prepare_update
 from gankit.training.settings import option
 
+NAME = "gan"
 HISTORY = ("d_loss_real", "d_loss_fake", "g_loss")
 # steps of an epoch of MNIST, by which the authors' momentum rises
 EPOCH_STEPS = 600
@@ -258,7 +252,7 @@ def train(
     X: (n, h, w, c), uint8 in [0, 255]; y is not looked at. run: a GanRun; None for a
     new one in runs/. Raises what Run.make does.
     """
-    run = run or GanRun("gan", Settings())
+    run = run or GanRun(NAME, Settings())
     start_at_marginals(g_model, dataset[0])
     sample = define_sample(g_model, latent_dim)
     steps = run.compile(
@@ -302,24 +296,11 @@ def define_models(settings, image_shape, n_classes):
 
 def start(settings):
     """Train as the settings say, or draw from a run."""
-    if settings.sample is not None:
-        draw_samples("gan", settings, define_models, define_sample)
-        return
-    data = load_images(settings)
-    run = GanRun("gan", settings, data=data)
-    run.prepare()
-    train(
-        *define_models(settings, data.image_shape, data.n_classes),
-        data.train,
-        settings.latent_dim,
-        settings.steps,
-        settings.batch,
-        run=run,
-    )
+    start_run(NAME, settings, define_models, define_sample, train)
 
 
 def main(argv=None):
-    return run_script("gan.py", lambda: start(Settings.parse(argv)))
+    return run_script(f"{NAME}.py", lambda: start(Settings.parse(argv)))
 
 
 if __name__ == "__main__":

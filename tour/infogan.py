@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import metrics
 import numpy as np
-from common import ClassSettings, GanRun, draw_samples, generate, load_images, scaled
+from common import ClassSettings, GanRun, generate, scaled, start_run
 
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script
@@ -31,6 +31,7 @@ from gankit.data.images import scale_images
 from gankit.training.batches import define_take, update
 from gankit.training.settings import option
 
+NAME = "infogan"
 HISTORY = ("d_loss_real", "d_loss_fake", "g_loss", "information", "continuous_loss")
 # of c, continuous codes: c2 and c3
 N_CONTINUOUS = 2
@@ -350,7 +351,7 @@ def train(
     a GanRun; None for a new one in runs/. Raises what Run.make does.
     """
     n_codes, network = count_codes(g_model), join(d_model, q_model)
-    run = run or GanRun("infogan", Settings(codes=n_codes), codes=n_codes)
+    run = run or GanRun(NAME, Settings(codes=n_codes), codes=n_codes)
     sample = define_sample(g_model, latent_dim)
     steps = run.compile(
         define_draw(dataset, latent_dim, n_codes, n_batch),
@@ -396,24 +397,19 @@ def define_models(settings, image_shape, n_classes):
 
 def start(settings):
     """Train as the settings say, or draw from a run."""
-    if settings.sample is not None:
-        draw_samples("infogan", settings, define_models, define_sample, vary_codes)
-        return
-    data = load_images(settings)
-    run = GanRun("infogan", settings, data=data, codes=settings.codes)
-    run.prepare()
-    train(
-        *define_models(settings, data.image_shape, data.n_classes),
-        data.train,
-        settings.latent_dim,
-        settings.steps,
-        settings.batch,
-        run=run,
+    start_run(
+        NAME,
+        settings,
+        define_models,
+        define_sample,
+        train,
+        draw_sheets=vary_codes,
+        codes=settings.codes,
     )
 
 
 def main(argv=None):
-    return run_script("infogan.py", lambda: start(Settings.parse(argv)))
+    return run_script(f"{NAME}.py", lambda: start(Settings.parse(argv)))
 
 
 if __name__ == "__main__":

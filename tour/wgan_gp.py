@@ -15,16 +15,16 @@ for MNIST; the paper's other networks have layer normalisation there.
 import sys
 from dataclasses import dataclass
 
-import metrics
 import numpy as np
-from common import GanRun, GanSettings, draw_samples, generate, load_images, scaled
+from common import GanRun, GanSettings, generate, scaled, start_run
+from figures import correlate, measure_estimate
 
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script
-from gankit.data.images import scale_images
 from gankit.training.batches import define_take, update
 from gankit.training.settings import option
 
+NAME = "wgan_gp"
 HISTORY = ("c_loss_real", "c_loss_fake", "penalty", "g_loss", "estimate")
 # the true values: the critic learns to answer more for real images, g to get as much
 REAL, FAKE = -1.0, 1.0
@@ -224,52 +224,6 @@ def define_sample(g_model, latent_dim):
     return sample
 
 
-def measure_estimate(critic, real, generated, n_batch):
-    """Return the critic's estimate of the distance of two sets of images.
-
-    real, generated: uint8 (n, h, w, c), n the same for both, of which whole batches are
-    taken. Each has its own statistics, as in training; the moving ones stay.
-    """
-    before = [variable.numpy() for variable in critic.non_trainable_variables]
-    n_batch = min(n_batch, len(real))
-    differences = []
-    for last in range(n_batch, len(real) + 1, n_batch):
-        answers = [
-            critic(scale_images(X[last - n_batch : last]), training=True)
-            for X in (real, generated)
-        ]
-        differences.append(np.mean(answers[0]) - np.mean(answers[1]))
-    for variable, value in zip(critic.non_trainable_variables, before, strict=True):
-        variable.assign(value)
-    return float(np.mean(differences))
-
-
-def correlate_estimate(folder):
-    """Return how well the critic's estimate tells the judge-FID of a run's folder.
-
-    A dict with Spearman's correlation over the evaluations, of the estimate on held-out
-    images and of the median of the last 101 steps' (so the authors smooth theirs);
-    empty without a judge or with fewer than two evaluations.
-    """
-    measured, made = (
-        np.atleast_1d(np.genfromtxt(folder / name, delimiter=",", names=True))
-        for name in ("measures.csv", "history.csv")
-    )
-    if len(measured) < 2 or np.isnan(measured["judge_fid"]).any():
-        return {}
-    smooth = [
-        np.median(made["estimate"][max(0, step - 101) : step])
-        for step in measured["step"].astype(int)
-    ]
-    return {
-        name: metrics.spearman(estimates, measured["judge_fid"])
-        for name, estimates in (
-            ("estimate_correlation", measured["estimate"]),
-            ("training_estimate_correlation", smooth),
-        )
-    }
-
-
 def train(
     g_model,
     critic,
@@ -285,7 +239,7 @@ def train(
     X: (n, h, w, c), uint8 in [0, 255] or float32 in [-1, 1]; y is not looked at. run:
     a GanRun; None for a new one in runs/. Raises what Run.make does.
     """
-    run = run or GanRun("wgan_gp", more=("estimate",))
+    run = run or GanRun(NAME, more=("estimate",))
     sample = define_sample(g_model, latent_dim)
     steps = run.compile(
         define_draw(dataset, latent_dim, n_batch),
@@ -311,7 +265,9 @@ def train(
         n_batch=n_batch,
     )
     models = {"g": g_model, "critic": critic}
-    return run.conclude(n_steps, models, lambda: correlate_estimate(run.folder))
+    return run.conclude(
+        n_steps, models, lambda: correlate(run.folder, "estimate", ["estimate"])
+    )
 
 
 def describe_step(figures):
@@ -334,24 +290,11 @@ def define_models(settings, image_shape, n_classes):
 
 def start(settings):
     """Train as the settings say, or draw from a run."""
-    if settings.sample is not None:
-        draw_samples("wgan_gp", settings, define_models, define_sample)
-        return
-    data = load_images(settings)
-    run = GanRun("wgan_gp", settings, data=data, more=("estimate",))
-    run.prepare()
-    train(
-        *define_models(settings, data.image_shape, data.n_classes),
-        data.train,
-        settings.latent_dim,
-        settings.steps,
-        settings.batch,
-        run=run,
-    )
+    start_run(NAME, settings, define_models, define_sample, train, more=("estimate",))
 
 
 def main(argv=None):
-    return run_script("wgan_gp.py", lambda: start(Settings.parse(argv)))
+    return run_script(f"{NAME}.py", lambda: start(Settings.parse(argv)))
 
 
 if __name__ == "__main__":

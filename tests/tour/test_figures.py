@@ -1,6 +1,6 @@
 from types import SimpleNamespace
 
-import common
+import figures
 import numpy as np
 import pytest
 
@@ -36,12 +36,12 @@ def test_figures_of_a_generator_that_makes_one_image_a_class():
     y = np.arange(40) % 4
     # levels 50 apart: class 2 for class 1 is the one mistake
     test = [flat([1, 48, 102, 99]), np.array([0, 1, 2, 1])]
-    found = common.measure_classes(sample, [noise(y), y], a_run(test=test))
+    found = figures.measure_classes(sample, [noise(y), y], a_run(test=test))
     assert asked == [(100, [0, 1, 2, 3] * 25)]
     assert found["nearest_neighbour_error"] == 25
     assert found["ssim"] == pytest.approx(1)
     assert abs(found["real_ssim"]) < 0.1
-    excess = 1 - common.metrics.within_class_ssim(noise(y), y, 4)
+    excess = 1 - figures.metrics.within_class_ssim(noise(y), y, 4)
     assert found["worst_ssim_excess"] == pytest.approx(excess.max())
     assert excess.max() - excess.mean() > 1e-3  # else the mean would pass
 
@@ -54,7 +54,7 @@ def test_the_excess_of_one_class_is_seen():
         return images
 
     y = np.arange(40) % 4
-    found = common.measure_classes(sample, [noise(y), y], a_run())
+    found = figures.measure_classes(sample, [noise(y), y], a_run())
     assert found["worst_ssim_excess"] > 0.8 > 0.4 > found["ssim"]
 
 
@@ -64,11 +64,11 @@ def test_figures_that_have_no_value_are_left_out():
     def sample(n, rng, labels):
         return flat(labels)
 
-    found = common.measure_classes(sample, [noise(y), y], a_run())
+    found = figures.measure_classes(sample, [noise(y), y], a_run())
     assert set(found) == {"ssim", "real_ssim", "worst_ssim_excess"}
     # one image a class is made, or one class has images, of which that is not true
     run = a_run(measured=2, n_classes=10)
-    assert common.measure_classes(sample, [noise(y), y], run) == {}
+    assert figures.measure_classes(sample, [noise(y), y], run) == {}
 
 
 def test_a_class_without_real_images_is_passed_over():
@@ -77,7 +77,7 @@ def test_a_class_without_real_images_is_passed_over():
     def sample(n, rng, labels):
         return np.where(labels[:, None, None, None] == 3, 9, noise(labels))
 
-    found = common.measure_classes(
+    found = figures.measure_classes(
         lambda *given: np.uint8(sample(*given)), [noise(y), y], a_run()
     )
     assert np.isfinite(list(found.values())).all()
@@ -96,9 +96,9 @@ def test_at_most_50_000_images_are_made():
 
     for measured in (9_000, 10_000, 30_000):
         with pytest.raises(Enough):
-            common.measure_classes(sample, [None, None], a_run(measured))
+            figures.measure_classes(sample, [None, None], a_run(measured))
     assert asked == [45_000, 50_000, 50_000]
 
 
 def test_the_likelihood_is_left_out_without_test_images():
-    assert common.measure_likelihood(None, [None, None], a_run()) == {}
+    assert figures.measure_likelihood(None, [None, None], a_run()) == {}

@@ -1,0 +1,153 @@
+"""Each script's own figures of a finished run, which figures.json keeps.
+
+A figure that the data don't allow, as one of labels or of test images where there are
+none, is left out.
+"""
+
+import metrics
+import numpy as np
+from common import ROOT  # noqa: F401  puts the repository on the path
+
+from gankit.backend import keras, layers, tf
+from gankit.data.images import scale_images
+
+
+def measure_likelihood(sample, dataset, run):
+    """Return the Parzen window's log-likelihood of test images.
+
+    A dict: nats, their standard error and the window's sigma, of 10,000 samples; empty
+    without test images. A generator can score above the data themselves, see metrics.
+    """
+    if run.test is None:
+        return {}
+    n = run.settings.measured
+    images = sample(n, run.rng_of(1), run.classes(n))
+    held_out = np.random.default_rng(0).permutation(len(dataset[0]))[:1000]
+    found = metrics.parzen_log_likelihood(images, dataset[0][held_out], run.test[0])
+    return dict(zip(("log_likelihood", "standard_error", "sigma"), found, strict=True))
+
+
+def measure_classes(sample, dataset, run):
+    """Return what images asked for by class are worth, a dict.
+
+    sample: (n, rng, labels) -> n images, uint8 (n, h, w, c); dataset: [X, y], X uint8.
+    Of five times as many images as are measured, 50,000 at the most:
+    nearest_neighbour_error: percent of test images whose nearest generated image was
+    asked for as another class, left out without test images; ssim, real_ssim:
+    the structural similarity within classes of generated and of training images, means
+    over classes; worst_ssim_excess: the largest difference of the two in a class. They
+    are left out where no class has two images of both.
+    """
+    X, y = dataset
+    n = 5 * min(run.settings.measured, metrics.N_MEASURED)
+    labels = run.classes(n)
+    images = sample(n, run.rng_of(1), labels)
+    found = {}
+    if run.test is not None:
+        error = metrics.nearest_neighbour_error(images, labels, *run.test)
+        found["nearest_neighbour_error"] = error
+    generated, real = (
+        metrics.within_class_ssim(*pair, run.n_classes)
+        for pair in ((images, labels), (X, y))
+    )
+    both = np.isfinite(generated) & np.isfinite(real)
+    if both.any():
+        generated, real = generated[both], real[both]
+        found["ssim"] = float(generated.mean())
+        found["real_ssim"] = float(real.mean())
+        found["worst_ssim_excess"] = float((generated - real).max())
+    return found
+
+
+def pool_features(d_model, X):
+    """Return d's features of images, float32 (n, d), as the paper takes them.
+
+    Each convolution's maps, max-pooled to 4x4 places (Radford et al. 2015, 5.1).
+    X: uint8 (n, h, w, c).
+    """
+    maps = [
+        layer.output for layer in d_model.layers if isinstance(layer, layers.LeakyReLU)
+    ]
+    network = keras.Model(d_model.input, maps)
+    parts = []
+    for first in range(0, len(X), 500):
+        outputs = network.predict_on_batch(scale_images(X[first : first + 500]))
+        pooled = []
+        for output in outputs:
+            size = -(-output.shape[1] // 4), -(-output.shape[2] // 4)
+            places = tf.nn.max_pool2d(output, size, size, "SAME")
+            pooled.append(np.float32(places).reshape(len(output), -1))
+        parts.append(np.concatenate(pooled, axis=1))
+    return np.concatenate(parts)
+
+
+def measure_features(d_model, dataset, test):
+    """Return how well 1,000 labels and d's features tell the test images' classes.
+
+    A dict with the test error, percent, of ridge regression on the features and on the
+    pixels themselves; empty where there are too few labels or no test images. The
+    paper's use of d without labels; there, a linear SVM.
+    """
+    X, y = dataset
+    chosen = np.random.default_rng(0).permutation(np.flatnonzero(y >= 0))[:2000]
+    if test is None or len(chosen) < 2000:
+        return {}
+    parts = [(X[chosen[:1000]], y[chosen[:1000]])]
+    parts += [(X[chosen[1000:]], y[chosen[1000:]]), test]
+    return {
+        name: metrics.ridge_error(*((describe(x), labels) for x, labels in parts))
+        for name, describe in (
+            ("feature_error", lambda x: pool_features(d_model, x)),
+            ("pixel_error", lambda x: scale_images(x).reshape(len(x), -1)),
+        )
+    }
+
+
+def measure_estimate(critic, real, generated, n_batch):
+    """Return the critic's estimate of the distance of two sets of images.
+
+    real, generated: uint8 (n, h, w, c), n the same for both, of which whole batches are
+    taken. Each has its own statistics, as in training; the moving ones stay.
+    """
+    before = [variable.numpy() for variable in critic.non_trainable_variables]
+    n_batch = min(n_batch, len(real))
+    differences = []
+    for last in range(n_batch, len(real) + 1, n_batch):
+        answers = [
+            critic(scale_images(X[last - n_batch : last]), training=True)
+            for X in (real, generated)
+        ]
+        differences.append(np.mean(answers[0]) - np.mean(answers[1]))
+    for variable, value in zip(critic.non_trainable_variables, before, strict=True):
+        variable.assign(value)
+    return float(np.mean(differences))
+
+
+def correlate(folder, evaluated, made):
+    """Return how well what is known in training tells the judge-FID of a run's folder.
+
+    evaluated: the name of a column of measures.csv, or None; made: those of columns of
+    history.csv, which are added. A dict with Spearman's correlation over the
+    evaluations: of the column, `<evaluated>_correlation`, and of the median of the last
+    101 steps' sums, as WGAN's authors smooth theirs, `training_correlation`; empty
+    without a judge or with fewer than two evaluations.
+    """
+    measured, steps = (
+        np.atleast_1d(np.genfromtxt(folder / name, delimiter=",", names=True))
+        for name in ("measures.csv", "history.csv")
+    )
+    if len(measured) < 2 or np.isnan(measured["judge_fid"]).any():
+        return {}
+    sums = sum(steps[name] for name in made)
+    columns = {
+        "training": [
+            np.median(sums[max(0, step - 101) : step])
+            for step in measured["step"].astype(int)
+        ]
+    }
+    if evaluated is not None:
+        columns[evaluated] = measured[evaluated]
+    return {
+        f"{name}_correlation": metrics.spearman(values, measured["judge_fid"])
+        for name, values in columns.items()
+    }
