@@ -102,3 +102,21 @@ def test_at_most_50_000_images_are_made():
 
 def test_the_likelihood_is_left_out_without_test_images():
     assert figures.measure_likelihood(None, [None, None], a_run()) == {}
+
+
+def test_the_likelihood_is_that_of_test_images_under_samples():
+    X, x_test = flat(np.arange(0, 200, 5)), flat([40, 80, 120])
+    run = a_run(measured=30, test=[x_test, np.arange(3)])
+
+    def sample(n, rng, labels):
+        return flat(6 * np.arange(n))
+
+    found = figures.measure_likelihood(sample, [X, None], run)
+    expected = figures.metrics.parzen_log_likelihood(flat(6 * np.arange(30)), X, x_test)
+    names = ("log_likelihood", "standard_error", "sigma")
+    assert list(found) == list(names)
+    assert tuple(found.values()) == pytest.approx(expected)
+    # other test images, elsewhere
+    run.test[0] = flat([250, 251, 252])
+    other = figures.measure_likelihood(sample, [X, None], run)
+    assert other["log_likelihood"] < found["log_likelihood"]
