@@ -227,10 +227,10 @@ def train(
 ):
     """Train the two models on [X, y] and fill a run's folder; return its path.
 
-    X: (n, h, w, c), uint8 in [0, 255] or float32 in [-1, 1]; y: int (n,), from 0
+    X: uint8 (n, h, w, c); y: int (n,), from 0
     on. run: a GanRun; None for a new one in runs/. Raises what Run.make does.
     """
-    run = run or GanRun(NAME, by_class=True)
+    run = run or GanRun(NAME, Settings(), by_class=True)
     sample = define_sample(g_model, latent_dim)
     steps = run.compile(
         define_draw(dataset, latent_dim, n_batch, run.n_classes),

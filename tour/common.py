@@ -19,15 +19,22 @@ if str(ROOT) not in sys.path:
 
 import metrics  # noqa: E402
 
-from gankit.command import InputError  # noqa: E402
+from gankit.backend import keras  # noqa: E402
+from gankit.command import InputError, printable  # noqa: E402
+from gankit.data.arrays import LARGEST_SIDE, MOST_CLASSES  # noqa: E402
 from gankit.data.images import scale_images  # noqa: E402
+from gankit.data.labels import (  # noqa: E402
+    check_class_names,
+    check_labels,
+    normal_form,
+)
 from gankit.data.load import load_arrays  # noqa: E402
 from gankit.folders import dated_folder, new_folder, write_atomically  # noqa: E402
 from gankit.models.classify import batch_size  # noqa: E402
 from gankit.models.files import save_model  # noqa: E402
 from gankit.pictures import save_sheet  # noqa: E402
 from gankit.training.batches import check_batch  # noqa: E402
-from gankit.training.budget import check_budget, fit_to_minutes  # noqa: E402
+from gankit.training.budget import fit_to_minutes  # noqa: E402
 from gankit.training.checkpoints import fill, read_newest  # noqa: E402
 from gankit.training.devices import (  # noqa: E402
     PRECISIONS,
@@ -45,8 +52,20 @@ from gankit.training.settings import (  # noqa: E402
 # columns of measures.csv; what they mean stands in metrics.measure_samples
 MEASURES = ("judge_fid", "modes", "entropy", "sure", "total_variation")
 SHEET = 100
+# images of a sheet that --sample draws
+LARGEST_SHEET = 1000
+# values of images that are made to be measured at once, 1 GiB as float32
+LARGEST_MEASURED = 1 << 28
 # what can be told beside --sample
 SAMPLING = ("sample", "n", "classes", "seed", "out", "threads", "verbose")
+
+
+def check_minutes(minutes):
+    """Raise InputError for --minutes that can't be met."""
+    if minutes is not None and not 0 < minutes <= 10_000:
+        raise InputError(
+            f"--minutes {minutes:g}: must be more than 0 and at most 10000"
+        )
 
 
 def check_width(width):
@@ -77,8 +96,9 @@ class GanSettings(RunSettings):
     )
     minutes: float | None = option(
         None,
-        "train as long as this on this machine, instead of for --steps",
-        check=check_budget,
+        "train as long as this on this machine, instead of for --steps; what "
+        "figures.json has at the end comes on top",
+        check=check_minutes,
         metavar="N",
         instead_of="steps",
     )
@@ -99,7 +119,26 @@ class GanSettings(RunSettings):
         metavar="RUN",
         saved=False,
     )
-    n: int = option(100, "images that --sample draws", least=1, saved=False)
+    n: int = option(
+        100, "images that --sample draws", least=1, most=100_000, saved=False
+    )
+
+    @property
+    def options(self):
+        options = super().options
+        if options["judge"] is not None:
+            options["judge"] = str(Path(options["judge"]).resolve())
+        return options
+
+    @classmethod
+    def resumed(cls, folder, **given):
+        settings = super().resumed(folder, **given)
+        if settings.minutes is not None and "steps" in given:
+            raise InputError(
+                f"{folder}: was started with minutes {settings.minutes:g}, which set "
+                "its steps; resume it without --steps"
+            )
+        return settings
 
     @classmethod
     def parse(cls, argv=None):
@@ -141,17 +180,17 @@ def load_images(settings):
 def load_labelled_images(settings):
     """Return the Data that the settings name, its images with labels alone.
 
-    Raises InputError where there are none, or all are of one class.
+    Raises InputError where a class has none, or all are of one class.
     """
     data = load_arrays(settings.data, settings.image_size)
     X, y = data.train
     given = np.flatnonzero(y >= 0)
-    if len(np.unique(y[given])) < 2:
+    try:
+        check_labels(y, len(given), data.n_classes, data.class_names)
+    except InputError as error:
         raise InputError(
-            f"{settings.data}: has labels of {len(np.unique(y[given]))} classes, and "
-            "this GAN learns from labels of two or more; label some images, or take "
-            "tour/dcgan.py, which needs none"
-        )
+            f"{settings.data}: {error}; or take tour/dcgan.py, which needs no labels"
+        ) from error
     if len(given) < len(y):
         print(
             f"{len(y) - len(given)} images without a label are left out",
@@ -208,7 +247,6 @@ class GanRun(Run):
         if codes is not None:
             self.n_classes, self.class_names = codes, None
         self.real = self.test[0] if self.test is not None else data and data.train[0]
-        self.image_shape = None if data is None else data.image_shape
         self.judge = self._described = None
         self._data = data
 
@@ -216,6 +254,7 @@ class GanRun(Run):
         """Load the judge, unless there is none for these images."""
         if self.settings.judge is not None or self.settings.data is None:
             self.judge = metrics.load_judge(self.settings.judge, data=self._data)
+            self._described = metrics.describe_real(self.judge, self.real)
         else:
             print(
                 "No judge of these images is given (--judge), so most figures stay "
@@ -226,6 +265,14 @@ class GanRun(Run):
     def rng_of(self, number):
         """Return a numpy Generator that follows from the seed and a number alone."""
         return np.random.default_rng((self.seed, number))
+
+    def count_measured(self, times=1):
+        """Return how many images are measured: `times` as many as --measured says.
+
+        Fewer where they would fill the memory: LARGEST_MEASURED values together.
+        """
+        size = int(np.prod(self.real.shape[1:]))
+        return min(times * self.settings.measured, max(2, LARGEST_MEASURED // size))
 
     def classes(self, n):
         """Return n classes, int64 (n,), each as often as the others."""
@@ -245,7 +292,7 @@ class GanRun(Run):
             n, self.rng_of(0), np.repeat(np.arange(n // in_a_row), in_a_row)
         )
         self.save(step, scale_images(images), in_a_row=in_a_row)
-        n = self.settings.measured
+        n = self.count_measured()
         labels = self.classes(n)
         images = sample(n, self.rng_of(step), labels)
         figures = self.measure(images, labels if self.by_class else None)
@@ -258,12 +305,13 @@ class GanRun(Run):
         """Return the figures of uint8 images, as MEASURES (and agreement) name them."""
         names = (*MEASURES, *(("agreement",) if self.by_class else ()))
         if self.judge is None:
-            variation = metrics.total_variation
-            real = variation(self.real)
-            found = {"total_variation": variation(images) / real if real else None}
+            if self._described is None:
+                self._described = metrics.total_variation(self.real)
+            found = {}
+            if self._described:
+                variation = metrics.total_variation(images)
+                found["total_variation"] = variation / self._described
             return tuple(map(found.get, names))
-        if self._described is None:
-            self._described = metrics.describe_real(self.judge, self.real)
         found = metrics.measure_samples(
             self.judge, images, self._described, labels=labels
         )
@@ -281,7 +329,7 @@ class GanRun(Run):
         elif minutes is not None:
 
             def evaluate():
-                n = self.settings.measured
+                n = self.count_measured()
                 labels = self.classes(n)
                 images = sample(n, self.rng_of(0), labels)
                 self.measure(images, labels if self.by_class else None)
@@ -295,10 +343,19 @@ class GanRun(Run):
 
     def describe(self, dataset, **others):
         described = super().describe(dataset, **others)
-        return {**described, "n_classes": self.n_classes}
+        described["n_classes"] = self.n_classes
+        if self.judge is not None:
+            path = metrics.find_judge(self.settings.judge)
+            described["judge_sha256"] = metrics.digest_of_file(path)
+        return described
 
     def make(self, steps, dataset, summarize, *, n_steps, n_batch, **others):
-        """Make the steps and fill the folder, as loop.make_steps; return the folder."""
+        """Make the steps and fill the folder, as loop.make_steps; return the folder.
+
+        Without test images it is the training images that others are compared with.
+        """
+        if self.real is None:
+            self.real = dataset[0]
         return super().make(
             steps,
             dataset,
@@ -319,7 +376,10 @@ class GanRun(Run):
         """
         most = self.settings.max_steps
         if most is None or most >= n_steps:
-            save_model(models["g"], self.folder / f"g_model_{n_steps:04d}.keras")
+            # as a plain model: gan.py's optimizer is no class of Keras's own
+            g_model = keras.Model(models["g"].inputs, models["g"].outputs)
+            name = f"g_model_{n_steps:04d}.{self.settings.format}"
+            save_model(g_model, self.folder / name)
             found = {
                 **last_row(self.folder / self.table),
                 **figures(),
@@ -411,7 +471,7 @@ def draw_samples(name, settings, define_models, define_sample, draw_sheets=None)
         rng = np.random.default_rng(seed)
         sheets |= draw_sheets(g_model, before.latent_dim, rng)
     for file, (shown, in_a_row) in sheets.items():
-        save_sheet(scale_images(shown), out / file, in_a_row)
+        save_sheet(scale_images(shown[:LARGEST_SHEET]), out / file, in_a_row)
     arrays = {"x_train": images, "y_train": labels}
     if class_names is not None:
         arrays["class_names"] = np.array(class_names)
@@ -425,29 +485,42 @@ def read_description(folder, name):
     path = folder / "settings.json"
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
-        if described["script"] != name:
-            raise InputError(
-                f"{folder}: is a run of {described['script']}, not of {name}; draw "
-                "from it with its own script"
-            )
-        image_shape = tuple(map(int, described["image_shape"]))
-        return image_shape, int(described["n_classes"]), described.get("class_names")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        script, names = described["script"], described.get("class_names")
+        image_shape = tuple(described["image_shape"])
+        n_classes = described["n_classes"]
+        height, width, channels = image_shape
+        sizes = (height, width, channels, n_classes)
+        limits = (LARGEST_SIDE, LARGEST_SIDE, 3, MOST_CLASSES)
+        for size, most in zip(sizes, limits, strict=True):
+            if type(size) is not int or not 1 <= size <= most:
+                raise ValueError(f"{size!r} is no size")
+        if names is not None:
+            check_class_names(names)
+            if len(names) != n_classes:
+                raise ValueError("it has another number of classes than of names")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: not the settings of a run of the tour; name such a run's folder"
         ) from error
+    if script != name:
+        raise InputError(
+            f"{folder}: is a run of {printable(script)}, not of {name}; draw from it "
+            "with its own script"
+        )
+    return image_shape, n_classes, names
 
 
 def find_classes(classes, n_classes, class_names):
     """Return the numbers of classes given by number or name; all for None."""
     if classes is None:
         return np.arange(n_classes)
-    numbers = {str(i): i for i in range(n_classes)}
-    numbers |= {name: i for i, name in enumerate(class_names or [])}
+    names = class_names or []
+    numbers = {normal_form(name): i for i, name in enumerate(names)}
+    if not any(name.isdecimal() for name in numbers):
+        numbers |= {str(i): i for i in range(n_classes)}
+    classes = [normal_form(text) for text in classes]
     for text in classes:
         if text not in numbers:
             known = ", ".join(class_names or [f"0 to {n_classes - 1}"])[:200]
-            raise InputError(
-                f"--classes {text}: there is no such class; known: {known}"
-            )
+            raise InputError(f"--classes {text}: no such class; there are {known}")
     return np.array([numbers[text] for text in classes])

@@ -10,20 +10,23 @@ from common import ROOT  # noqa: F401  puts the repository on the path
 
 from gankit.backend import keras, layers, tf
 from gankit.data.images import scale_images
+from gankit.models.classify import batch_size
 
 
 def measure_likelihood(sample, dataset, run):
     """Return the Parzen window's log-likelihood of test images.
 
-    A dict: nats, their standard error and the window's sigma, of 10,000 samples; empty
-    without test images. A generator can score above the data themselves, see metrics.
+    A dict: nats, their standard error and the window's sigma, of as many samples as are
+    measured; empty without test images. A generator can score above the data
+    themselves, see metrics. The window is chosen on 1,000 training images, which the
+    generator has seen; the authors keep theirs out.
     """
     if run.test is None:
         return {}
-    n = run.settings.measured
+    n = run.count_measured()
     images = sample(n, run.rng_of(1), run.classes(n))
-    held_out = np.random.default_rng(0).permutation(len(dataset[0]))[:1000]
-    found = metrics.parzen_log_likelihood(images, dataset[0][held_out], run.test[0])
+    chosen = np.random.default_rng(0).permutation(len(dataset[0]))[:1000]
+    found = metrics.parzen_log_likelihood(images, dataset[0][chosen], run.test[0])
     return dict(zip(("log_likelihood", "standard_error", "sigma"), found, strict=True))
 
 
@@ -39,7 +42,7 @@ def measure_classes(sample, dataset, run):
     are left out where no class has two images of both.
     """
     X, y = dataset
-    n = 5 * min(run.settings.measured, metrics.N_MEASURED)
+    n = min(run.count_measured(5), 5 * metrics.N_MEASURED)
     labels = run.classes(n)
     images = sample(n, run.rng_of(1), labels)
     found = {}
@@ -70,8 +73,9 @@ def pool_features(d_model, X):
     ]
     network = keras.Model(d_model.input, maps)
     parts = []
-    for first in range(0, len(X), 500):
-        outputs = network.predict_on_batch(scale_images(X[first : first + 500]))
+    n_batch = batch_size(*X.shape[1:3])
+    for first in range(0, len(X), n_batch):
+        outputs = network.predict_on_batch(scale_images(X[first : first + n_batch]))
         pooled = []
         for output in outputs:
             size = -(-output.shape[1] // 4), -(-output.shape[2] // 4)

@@ -34,7 +34,8 @@ from gankit.training.settings import option
 
 NAME = "gan"
 HISTORY = ("d_loss_real", "d_loss_fake", "g_loss")
-# steps of an epoch of MNIST, by which the authors' momentum rises
+# steps of an epoch of all 60,000 images, by which the momentum rises; the authors
+# trained on 50,000
 EPOCH_STEPS = 600
 
 
@@ -249,7 +250,7 @@ def train(
 ):
     """Train the two models on [X, y] and fill a run's folder; return its path.
 
-    X: (n, h, w, c), uint8 in [0, 255]; y is not looked at. run: a GanRun; None for a
+    X: uint8 (n, h, w, c); y is not looked at. run: a GanRun; None for a
     new one in runs/. Raises what Run.make does.
     """
     run = run or GanRun(NAME, Settings())

@@ -28,6 +28,7 @@ from common import ClassSettings, GanRun, generate, scaled, start_run
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script
 from gankit.data.images import scale_images
+from gankit.models.classify import batch_size
 from gankit.training.batches import define_take, update
 from gankit.training.settings import option
 
@@ -297,9 +298,10 @@ def read_codes(q_model, X):
 
     X: uint8 (n, h, w, c).
     """
+    n_batch = batch_size(*X.shape[1:3])
     parts = [
-        q_model.predict_on_batch((scale_images(X[first : first + 500]) + 1) / 2)
-        for first in range(0, len(X), 500)
+        q_model.predict_on_batch((scale_images(X[first : first + n_batch]) + 1) / 2)
+        for first in range(0, len(X), n_batch)
     ]
     logits, means = zip(*parts, strict=True)
     return np.concatenate(logits), np.concatenate(means)
@@ -313,7 +315,7 @@ def measure_codes(g_model, q_model, dataset, latent_dim, run):
     whose c1, as q reads it, stands for another class, where values are matched with
     classes on 10,000 training images; left out where one of them has no labels.
     """
-    n_codes, c1 = count_codes(g_model), run.classes(run.settings.measured)
+    n_codes, c1 = count_codes(g_model), run.classes(run.count_measured())
     z, codes = draw_points(run.rng_of(1), c1, latent_dim, n_codes)
     images = generate(g_model, z, codes, lowest=0.0)
     information, _ = mutual_information(*read_codes(q_model, images), codes)
@@ -347,11 +349,11 @@ def train(
 ):
     """Train the three models on [X, y] and fill a run's folder; return its path.
 
-    X: (n, h, w, c), uint8 in [0, 255]; y tells afterwards what the codes mean. run:
+    X: uint8 (n, h, w, c); y tells afterwards what the codes mean. run:
     a GanRun; None for a new one in runs/. Raises what Run.make does.
     """
     n_codes, network = count_codes(g_model), join(d_model, q_model)
-    run = run or GanRun(NAME, Settings(codes=n_codes), codes=n_codes)
+    run = run or GanRun(NAME, Settings(), Settings(codes=n_codes), codes=n_codes)
     sample = define_sample(g_model, latent_dim)
     steps = run.compile(
         define_draw(dataset, latent_dim, n_codes, n_batch),

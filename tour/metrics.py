@@ -91,6 +91,18 @@ class Judge:
         return np.concatenate(features), np.concatenate(probabilities)
 
 
+def find_judge(path=None):
+    """Return the Path of a judge's file, or of the one in a run's folder.
+
+    None is the shipped one.
+    """
+    path = SHIPPED_JUDGE if path is None else Path(path)
+    if path.is_dir():
+        named = [path / f"judge{suffix}" for suffix in SUFFIXES]
+        path = next((file for file in named if file.is_file()), named[0])
+    return path
+
+
 def load_judge(path=None, *, data=None):
     """Return the Judge in a file; no code from the file is run.
 
@@ -100,10 +112,7 @@ def load_judge(path=None, *, data=None):
     Raises InputError for a file that is missing, broken or no judge, and for a judge
     that doesn't fit.
     """
-    path = SHIPPED_JUDGE if path is None else Path(path)
-    if path.is_dir():
-        named = [path / f"judge{suffix}" for suffix in SUFFIXES]
-        path = next((file for file in named if file.is_file()), named[0])
+    path = find_judge(path)
     try:
         model = load_model(path, "classifier")
         class_names = read_class_names(path)

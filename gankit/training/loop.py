@@ -19,6 +19,8 @@ from gankit.training.tensorboard import EventLog, has_log
 CHECKPOINT_SECONDS = 120
 # what a resumed run must share with its first part, and what moves its bits alone
 FIXED = ("seed", "n_batch", "data_sha256", "class_names", "labelled_images")
+# likewise, but a run that is older than them has none
+FIXED_WHERE_KNOWN = ("judge_sha256",)
 MOVING = ("jit", "n_parts")
 
 
@@ -167,7 +169,8 @@ def check_same(folder, before, now):
     """
     if before.get("class_names"):  # of a run that kept them as they were written
         before = {**before, "class_names": [*map(normal_form, before["class_names"])]}
-    for name in FIXED:
+    younger = [name for name in FIXED_WHERE_KNOWN if name in before]
+    for name in (*FIXED, *younger):
         if before.get(name) != now.get(name):
             raise InputError(
                 f"{folder}: was started with another {name}; resume it with the same "

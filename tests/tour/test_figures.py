@@ -13,6 +13,7 @@ def a_run(measured=20, n_classes=4, test=None):
         test=test,
         classes=lambda n: np.arange(n) % n_classes,
         rng_of=np.random.default_rng,
+        count_measured=lambda times=1: times * measured,
     )
 
 

@@ -307,6 +307,9 @@ class FakeRun:
     def classes(self, n):
         return np.arange(n) % N_CODES
 
+    def count_measured(self):
+        return self.settings.measured
+
 
 @pytest.mark.statement("INFO-2")
 def test_the_meaning_of_codes_is_measured(asked):

@@ -2,17 +2,27 @@
 
 import json
 import os
+import shutil
 import signal
+import unicodedata
+from pathlib import Path
 
+import keras
 import metrics
 import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import ROOT
-from data_sets import write_folder
+from data_sets import IDX_NAMES, idx_bytes, write_folder
+from gankit.models.files import save_model
 from gankit.training import loop
-from parts import assert_nothing_is_left, fails, final_state, read_csv
+from parts import (
+    assert_nothing_is_left,
+    fails,
+    final_state,
+    read_csv,
+    refused,
+)
 from tour_scripts import SCRIPTS, load_script
 
 TINY = ("--width", 0.05, "--latent-dim", 4, "--batch", 16, "--threads", 1)
@@ -51,7 +61,8 @@ def finished(small_data, tmp_path_factory):
 
 
 def test_the_scripts_of_the_tour_are_found():
-    assert {"gan", "dcgan"} <= set(SCRIPTS)
+    known = {"gan", "dcgan", "cgan", "acgan", "infogan", "wgan", "wgan_gp"}
+    assert known <= set(SCRIPTS)
     assert not {"common", "metrics", "judge", "diffs"} & set(SCRIPTS)
 
 
@@ -113,7 +124,9 @@ def test_samples_are_drawn_from_a_run(name, finished, tmp_path, capsys):
         assert (tmp_path / folder / "samples.png").is_file()
     (a, labels), (b, _), (c, _) = drawn
     assert a.shape == (30, 28, 28, 1) and a.dtype == np.uint8
-    assert np.array_equal(a, b) and not np.array_equal(a, c)
+    assert np.array_equal(a, b)
+    if a.min() < a.max():  # three steps of so narrow a network may give grey alone
+        assert not np.array_equal(a, c)
     assert f"seed={seed}" in capsys.readouterr().out
     if is_conditional(name):
         assert labels.tolist() == np.repeat(np.arange(10), 3).tolist()
@@ -148,7 +161,8 @@ def test_own_colour_images(name, tmp_path, capsys):
     assert run(name, "--sample", out, "--n", 4, "--out", tmp_path / "drawn") == 0
     with np.load(tmp_path / "drawn" / "samples.npz") as samples:
         assert samples["x_train"].shape == (4, 20, 24, 3)
-        assert list(samples["class_names"]) == ["a cat", "b dog", "owl"]
+        if "codes" not in load_script(name).Settings.__dataclass_fields__:
+            assert list(samples["class_names"]) == ["a cat", "b dog", "owl"]
 
 
 @by_script
@@ -159,7 +173,10 @@ def test_labels_that_are_missing(name, tmp_path, capsys):
     options = ("--data", data, "--out", tmp_path / "out", "--steps", 1, *TINY)
     if hasattr(load_script(name), "load_labelled_images"):
         line = fails(load_script(name), capsys, *options)
-        assert f"{data}: has labels of 0 classes" in line
+        assert f"{data}: no image has a label" in line and "dcgan.py" in line
+        # nor are there classes 0 to 4
+        np.savez(data, x_train=x, y_train=5 + np.arange(40) % 2)
+        assert "the first class is 0" in fails(load_script(name), capsys, *options)
         assert not (tmp_path / "out").exists()
     else:
         assert run(name, *options) == 0
@@ -171,7 +188,8 @@ def test_labels_that_are_missing(name, tmp_path, capsys):
     [
         (("--batch", 1), "batch 1: must"),
         (("--width", 0), "--width 0: must be from 0.01 to 100"),
-        (("--minutes", 0), "--budget 0"),
+        (("--minutes", 0), "--minutes 0: must be more than 0"),
+        (("--n", 10**12, "--sample", "missing"), "--n 1000000000000: must be from"),
         (("--minutes", 1, "--steps", 5), "leave out --steps"),
         (("--n", 5), "--n: is for --sample RUN"),
         (("--judge", "missing.keras", "--threads", 1), "missing.keras: no such file"),
@@ -188,7 +206,7 @@ def test_bad_input_is_refused(name, options, problem, tmp_path, monkeypatch, cap
 
 def test_a_run_of_another_script_is_not_sampled(finished, tmp_path, capsys):
     line = fails(load_script("gan"), capsys, "--sample", finished("dcgan"))
-    assert "is a run of dcgan, not of gan" in line or "not the settings" in line
+    assert "is a run of dcgan, not of gan; draw from it with its own script" in line
 
 
 def test_a_run_without_a_checkpoint_is_not_sampled(finished, tmp_path, capsys):
@@ -213,11 +231,10 @@ def test_a_script_works_from_any_folder(start, small_data, tmp_path):
     folder.mkdir()
     options = options_of(small_data, "out", "--steps", 2, "--evaluate-every", 9)
     done = start("tour/dcgan.py", *options, "--minutes", 0.01, cwd=folder)
-    assert done.returncode == 2  # --minutes sets the steps
+    assert done.returncode == 2 and "--minutes sets the steps" in done.stderr
     done = start("tour/dcgan.py", *options, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert (folder / "out" / "figures.json").is_file()
-    assert ROOT not in folder.parents
 
 
 def test_minutes_set_the_steps_once(small_data, tmp_path, capsys, monkeypatch):
@@ -227,6 +244,117 @@ def test_minutes_set_the_steps_once(small_data, tmp_path, capsys, monkeypatch):
     options = [str(option) for option in (*options, "--max-steps", 2)]
     assert script.main(options) == 0
     assert "4 steps fit in 0.5 minutes" in capsys.readouterr().out
+    capsys.readouterr()
+    line = fails(script, capsys, "--resume", tmp_path / "out", "--steps", 9000)
+    assert "was started with minutes 0.5, which set its steps" in line
     monkeypatch.setattr(load_script("common"), "fit_to_minutes", lambda *args: 9)
     assert script.main(["--resume", str(tmp_path / "out"), "--verbose", "0"]) == 0
     assert (tmp_path / "out" / "finished").read_text() == "4\n"
+
+
+def test_idx_files_are_trained_on(tmp_path, capsys):
+    """As Fashion-MNIST comes; its judge is made first, by the data's own labels."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    x = (rng.integers(0, 60, (60, 28, 28)) + 80 * y[:, None, None]).astype(np.uint8)
+    for name, array in zip(IDX_NAMES, (x, y, x[:30], y[:30]), strict=True):
+        (tmp_path / name).write_bytes(idx_bytes(array))
+    judge = load_script("judge")
+    options = ["--data", tmp_path, "--seed", 1, "--threads", 1, "--verbose", 0]
+    made = [*options, "--epochs", 20, "--batch", 10, "--out", tmp_path / "judge"]
+    assert judge.main([str(option) for option in made]) == 0
+    made = [*options, "--judge", tmp_path / "judge", "--batch", 10, "--steps", 2]
+    made += ["--width", 0.05, "--measured", 30, "--out", tmp_path / "out"]
+    assert run("cgan", *made) == 0
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    assert 0 <= figures["agreement"] <= 100
+    assert figures["nearest_neighbour_error"] <= 100
+    # the digits' judge does not know them
+    capsys.readouterr()
+    made[made.index("--judge") + 1] = metrics.SHIPPED_JUDGE
+    made[-1] = tmp_path / "other"
+    line = fails(load_script("cgan"), capsys, *made)
+    assert "judge" in line and not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["dcgan", "cgan"])
+def test_train_is_called_without_a_run(name, tmp_path, monkeypatch, small_data, capsys):
+    """As by a reader who has taken the functions into code of one's own."""
+    monkeypatch.chdir(tmp_path)
+    script = load_script(name)
+    monkeypatch.setattr(script.GanRun, "conclude", lambda run, *others: run.folder)
+    settings = script.Settings(width=0.05, latent_dim=4)
+    models = script.define_models(settings, (28, 28, 1), 10)
+    with np.load(small_data) as data:
+        dataset = [data["x_train"][..., np.newaxis], data["y_train"].astype(np.int64)]
+    out = script.train(*models, dataset, 4, 1, 16)
+    (row,) = read_csv(out / "measures.csv")
+    assert float(row["total_variation"]) >= 0 and row["judge_fid"] == ""
+
+
+def test_a_saved_generator_is_a_plain_model_of_keras(small_data, tmp_path):
+    out = tmp_path / "out"
+    more = ("--steps", 1, "--format", "h5")
+    assert run("gan", *options_of(small_data, out, *more)) == 0
+    model = keras.saving.load_model(out / "g_model_0001.h5")
+    assert model.output_shape == (None, 28, 28, 1)
+
+
+def test_a_run_has_one_judge(finished, small_data, tmp_path, capsys):
+    """Two judges are two scales, which one table must not mix."""
+    out = tmp_path / "cut"
+    shutil.copytree(finished("dcgan"), out)
+    other = tmp_path / "judge.keras"
+    judge = load_script("judge").define_judge()
+    judge.set_weights(keras.saving.load_model(metrics.SHIPPED_JUDGE).get_weights())
+    save_model(judge, other)
+    capsys.readouterr()
+    script = load_script("dcgan")
+    line = fails(script, capsys, "--resume", out, "--judge", other, "--verbose", 0)
+    assert "was started with another judge_sha256" in line
+    settings = json.loads((out / "settings.json").read_text())
+    assert Path(settings["options"]["judge"]).is_absolute()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image_shape": [28, 28]},
+        {"image_shape": [-4, 28, 7]},
+        {"image_shape": [28, 28, 1 << 40]},
+        {"n_classes": -1},
+        {"n_classes": "10"},
+        {"class_names": 5},
+        {"class_names": ["a", "b"]},
+        {"script": None},
+        {"options": {"latent_dim": "many"}},
+    ],
+)
+def test_damaged_settings_are_refused(changes, finished, tmp_path, capsys):
+    described = json.loads((finished("cgan") / "settings.json").read_text())
+    (tmp_path / "settings.json").write_text(json.dumps(described | changes))
+    capsys.readouterr()
+    fails(load_script("cgan"), capsys, "--sample", tmp_path, "--threads", 1)
+
+
+def test_classes_by_name():
+    find = load_script("common").find_classes
+    names = [unicodedata.normalize("NFC", "caf\u00e9"), "tea"]
+    assert find([unicodedata.normalize("NFD", "caf\u00e9")], 2, names).tolist() == [0]
+    assert find(["1", "tea"], 2, names).tolist() == [1, 1]
+    # where names are numbers, numbers are names
+    assert find(["2"], 3, ["1", "2", "3"]).tolist() == [1]
+    assert "no such class" in refused(find, ["0"], 3, ["1", "2", "3"])
+
+
+def test_images_that_are_measured_fit_in_memory():
+    common = load_script("common")
+    run = common.GanRun("dcgan", common.GanSettings(measured=10_000))
+    for shape, n, times in (
+        ((28, 28, 1), 10_000, 1),
+        ((28, 28, 1), 50_000, 5),
+        ((512, 512, 3), 341, 1),
+        ((512, 512, 3), 341, 5),
+    ):
+        run.real = np.empty((0, *shape), np.uint8)
+        assert run.count_measured(times) == n
