@@ -10,6 +10,7 @@ name in TABLES, or a figure or text by its kind in PARTS, see there.
 
 import argparse
 import csv
+import json
 import re
 import sys
 from pathlib import Path
@@ -27,6 +28,8 @@ from gankit.pictures import plain_style, save_figure  # noqa: E402
 RESULTS = ROOT / "results"
 TEMPLATES = RESULTS / "templates"
 DOCS = ROOT / "docs"
+# templates of documents that are not in docs/
+PLACES = {"tour-readme.md": "../tour/README.md"}
 # the tutorial's run: accuracy on the training set after each epoch, in percent
 TUTORIAL = [
     *(85.543, 91.487, 92.628, 94.017, 94.252, 93.828, 94.122, 93.597, 95.283, 95.287),
@@ -185,6 +188,165 @@ def tabulate_ablations(whole, rows):
     return table(("left out", *heads, "mean", "steps"), lines, n_left=1)
 
 
+# script of the tour: its paper, and its own figure: key, unit, what it is, published
+TOUR = {
+    "gan": (
+        *("Goodfellow et al. 2014", "log_likelihood", "nats"),
+        *("log-likelihood of test images, Parzen window", "225 ± 2"),
+    ),
+    "dcgan": (
+        *("Radford et al. 2015", "feature_error", "%"),
+        *("test error by d's features and 1,000 labels", ""),
+    ),
+    "cgan": (
+        *("Mirza and Osindero 2014", "agreement", "%"),
+        *("the class asked for is seen", ""),
+    ),
+    "infogan": (
+        *("Chen et al. 2016", "code_error", "%"),
+        *("test error of the code, matched with digits", "5"),
+    ),
+    "acgan": (
+        *("Odena et al. 2016", "agreement", "%"),
+        *("the class asked for is seen", ""),
+    ),
+    "wgan": (
+        *("Arjovsky et al. 2017", "estimate_correlation", ""),
+        *("correlation of estimate and judge-FID", ""),
+    ),
+    "wgan_gp": (
+        *("Gulrajani et al. 2017", "estimate_correlation", ""),
+        *("correlation of estimate and judge-FID", ""),
+    ),
+}
+CLASS_FIGURES = {
+    "agreement": "asked class, %",
+    "nearest_neighbour_error": "1-NN error, %",
+    "ssim": "SSIM within classes",
+    "real_ssim": "of real images",
+    "worst_ssim_excess": "largest excess",
+    "judge_fid": "judge-FID",
+}
+
+
+def read_tour(results=RESULTS):
+    """Return the figures of the kept runs: {script: [dict of figures by seed]}."""
+    found = {}
+    for script in TOUR:
+        folders = (results / "tour" / script).glob("seed-*")
+        runs = sorted(folders, key=lambda path: int(path.name.removeprefix("seed-")))
+        if runs:
+            found[script] = [
+                json.loads((run / "figures.json").read_text(encoding="utf-8"))
+                for run in runs
+            ]
+    return found
+
+
+def spread(runs, name):
+    """Return mean ± standard deviation of a figure of these runs, as a text."""
+    values = [run[name] for run in runs]
+    digits = 3 if max(map(abs, values)) < 1 else 2 if max(map(abs, values)) < 10 else 1
+    sd = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{sd}"
+
+
+def tabulate_tour(results=RESULTS):
+    """Return what the kept runs of each script have in common."""
+    lines = []
+    for script, runs in read_tour(results).items():
+        minutes = np.mean([run["seconds"] for run in runs]) / 60
+        figures = ("judge_fid", "modes", "entropy", "sure", "total_variation")
+        parameters = " / ".join(f"{n:,}" for n in runs[0]["parameters"].values())
+        lines.append(
+            (
+                f"`python tour/{script}.py`",
+                TOUR[script][0],
+                len(runs),
+                f"{minutes:.0f}",
+                *(spread(runs, name) for name in figures),
+                parameters,
+            )
+        )
+    header = ("command", "paper", "seeds", "minutes", "judge-FID", "modes", "entropy")
+    header += ("sure, %", "total variation", "parameters")
+    return table(header, lines, n_left=2)
+
+
+def tabulate_tour_front(results=RESULTS):
+    """Return the README's table: each script with its own figure."""
+    lines = []
+    for script, runs in read_tour(results).items():
+        paper, name, unit, about, published = TOUR[script]
+        known = [run for run in runs if run.get(name) is not None]
+        figure = f"{about}: {spread(known, name)} {unit}".strip()
+        figure += f" (published {published})" if published else ""
+        seconds = np.mean([run["seconds"] for run in runs])
+        cells = (f"`tour/{script}.py`", paper, figure, len(runs), f"{seconds / 60:.0f}")
+        lines.append(cells)
+    header = ("script", "paper", "its figure, mean ± sd", "seeds", "minutes")
+    return table(header, lines, n_left=3)
+
+
+def tabulate_tour_figures(results=RESULTS):
+    """Return each script's own figure beside the published one."""
+    lines = []
+    for script, runs in read_tour(results).items():
+        _, name, unit, about, published = TOUR[script]
+        known = [run for run in runs if run.get(name) is not None]
+        seeds = ", ".join(spread([run], name) for run in known)
+        figure = f"{spread(known, name)} {unit}".strip()
+        lines.append((f"`tour/{script}.py`", about, figure, seeds, published or "–"))
+    header = ("script", "figure", "mean ± sd", "each seed", "published")
+    return table(header, lines, n_left=2)
+
+
+def tabulate_tour_classes(results=RESULTS):
+    """Return the figures of the scripts that are asked for a class."""
+    lines = []
+    for script, runs in read_tour(results).items():
+        if "nearest_neighbour_error" in runs[0]:
+            cells = (spread(runs, name) for name in CLASS_FIGURES)
+            lines.append((f"`tour/{script}.py`", *cells))
+    return table(("script", *CLASS_FIGURES.values()), lines, n_left=1)
+
+
+def read_judge():
+    """Return the record of the shipped judge."""
+    return json.loads((ROOT / "tour" / "judge.json").read_text(encoding="utf-8"))
+
+
+def tabulate_ladder(results=RESULTS):
+    """Return what the shipped judge's FID is of known images."""
+    record = read_judge()
+    lines = [(text, f"{value:.2f}") for text, value in record["ladder"]]
+    return table(("images", "judge-FID"), lines, n_left=1)
+
+
+def average_tour(results, script, name):
+    """Return mean ± standard deviation of a figure of a script's kept runs."""
+    return spread(read_tour(results)[script], name)
+
+
+def correlate_losses(results=RESULTS):
+    """Return the correlation of DCGAN's d loss and judge-FID, of each kept run."""
+    return ", ".join(
+        f"{run['training_correlation']:.2f}" for run in read_tour(results)["dcgan"]
+    )
+
+
+# tables of results/tour/
+TOUR_TABLES = {
+    "tour-ladder": tabulate_ladder,
+    "tour-judge": lambda results=RESULTS: f"{read_judge()['test_accuracy']:.2f}",
+    "tour-dcgan-correlation": correlate_losses,
+    "tour": tabulate_tour,
+    "tour-front": tabulate_tour_front,
+    "tour-figures": tabulate_tour_figures,
+    "tour-classes": tabulate_tour_classes,
+}
+
+
 def ten_minutes(rows):
     return select(rows, budget_minutes="10")
 
@@ -258,10 +420,13 @@ PARTS = {
     "value": find_value,
     "percent": find_percentage,
     "include": include,
+    "tour-mean": average_tour,
 }
 
 
 def make_table(name, results=RESULTS):
+    if name in TOUR_TABLES:
+        return TOUR_TABLES[name](results)
     make, *files = TABLES[name]
     return make(*(read_rows(results / file) for file in files))
 
@@ -274,7 +439,7 @@ def fill(template, results=RESULTS):
 
     def part(match):
         kind, *arguments = match[1].split("|")
-        if kind in TABLES and not arguments:
+        if kind in TABLES | TOUR_TABLES and not arguments:
             return make_table(kind, results)
         if kind in PARTS and arguments:
             return PARTS[kind](results, *arguments)
@@ -284,9 +449,9 @@ def fill(template, results=RESULTS):
 
 
 def documents(templates=TEMPLATES, results=RESULTS):
-    """Return the documents that the templates give: {name: text}."""
+    """Return the documents that the templates give: {path from docs/: text}."""
     return {
-        path.name: fill(path.read_text(encoding="utf-8"), results)
+        PLACES.get(path.name, path.name): fill(path.read_text("utf-8"), results)
         for path in sorted(templates.glob("*.md"))
     }
 
@@ -392,6 +557,7 @@ def parse_arguments(argv):
 def run(args):
     if args.write:
         for name, text in documents().items():
+            (DOCS / name).parent.mkdir(exist_ok=True)
             with write_atomically(DOCS / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         draw_plots()
@@ -402,7 +568,7 @@ def run(args):
                 "results/templates/, then python results/tables.py --write"
             )
     else:
-        print("\n\n".join(make_table(name) for name in TABLES))
+        print("\n\n".join(make_table(name) for name in TABLES | TOUR_TABLES))
 
 
 def main(argv=None):

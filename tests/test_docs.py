@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+import tour_scripts
+
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+TOUR_README = ROOT / "tour" / "README.md"
+DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md")), TOUR_README]
 NAMES = [path.name for path in DOCUMENTS]
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if path.name != "helpers.py")
+TOUR_SCRIPTS = [f"tour/{name}.py" for name in (*tour_scripts.SCRIPTS, "judge", "diffs")]
 
 
 def read(path):
@@ -32,9 +36,9 @@ def anchors(text):
 
 @pytest.fixture(scope="module")
 def options():
-    """{script: the options that its --help names}, of scripts at the top."""
+    """{script: the options that its --help names}, at the top and of the tour."""
     found = {}
-    for script in SCRIPTS:
+    for script in SCRIPTS + TOUR_SCRIPTS:
         module = importlib.import_module(Path(script).stem)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("COLUMNS", "1000")
@@ -86,12 +90,14 @@ def test_links_lead_somewhere(document):
 def test_every_document_is_linked_in_the_readme():
     text = read(README)
     for document in DOCUMENTS[1:]:
-        assert f"(docs/{document.name})" in text, document.name
+        assert f"({document.relative_to(ROOT)})" in text, document.name
 
 
 def test_every_script_is_in_the_readme():
     for script in SCRIPTS:
         assert f"`{script}" in read(README), script
+    for name in tour_scripts.SCRIPTS:
+        assert f"`tour/{name}.py`" in read(README), name
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
@@ -116,6 +122,13 @@ def test_every_option_is_described(name, scripts, options):
     for script in scripts:
         for option in options[script] - {"--help"}:
             assert re.search(rf"{option}(?![\w-])", text), (script, option)
+
+
+@pytest.mark.parametrize("script", TOUR_SCRIPTS)
+def test_every_option_of_the_tour_is_described(script, options):
+    text = read(ROOT / "docs" / "tour.md") + read(ROOT / "docs" / "training.md")
+    for option in options[script] - {"--help"}:
+        assert re.search(rf"{option}(?![\w-])", text), (script, option)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)

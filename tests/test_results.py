@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from data_sets import IDX_NAMES, idx_bytes
-from gankit.command import RunError
+from gankit.command import InputError, RunError
 from gankit.data import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,8 +55,9 @@ def results(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(p.name for p in tables.TEMPLATES.iterdir()))
 def test_the_documents_are_what_the_results_give(name):
-    written = (ROOT / "docs" / name).read_text(encoding="utf-8")
-    assert written == tables.documents()[name]
+    place = tables.PLACES.get(name, name)
+    written = (ROOT / "docs" / place).read_text(encoding="utf-8")
+    assert written == tables.documents()[place]
     assert "{{" not in written
 
 
@@ -123,11 +124,14 @@ def test_it_says_where_a_document_differs(tmp_path):
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
     """The documents in a folder of the test, and plots not drawn."""
+    docs = tmp_path / "docs"
     for name, text in tables.documents().items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    monkeypatch.setattr(tables, "DOCS", tmp_path)
+        docs.mkdir(exist_ok=True)
+        (docs / name).parent.mkdir(exist_ok=True)
+        (docs / name).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(tables, "DOCS", docs)
     monkeypatch.setattr(tables, "draw_plots", lambda: None)
-    return tmp_path
+    return docs
 
 
 def test_check_and_write(copied, capsys):
@@ -330,3 +334,77 @@ def test_fashion_mnist_as_a_folder_of_pictures(start, tmp_path):
     done = start(script, tmp_path / "other", "new", cwd=tmp_path)
     assert done.returncode == 2 and "other: not Fashion-MNIST; name" in done.stderr
     assert not (tmp_path / "new").exists()
+
+
+# ---------------------------------------------------------------- the tour
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Made-up runs of two scripts of the tour, as keep.py keeps them."""
+    for script, seed, figures in (
+        ("dcgan", 1, {"judge_fid": 50.0, "feature_error": 6.0}),
+        ("dcgan", 2, {"judge_fid": 54.0, "feature_error": 8.0}),
+        ("dcgan", 10, {"judge_fid": 52.0, "feature_error": 7.0}),
+        ("cgan", 1, {"judge_fid": 0.5, "agreement": 98.25}),
+    ):
+        folder = tmp_path / "tour" / script / f"seed-{seed}"
+        folder.mkdir(parents=True)
+        common = {"modes": 10.0, "entropy": 2.2, "sure": 70.0, "total_variation": 1.0}
+        common |= {"seconds": 60.0 * seed, "parameters": {"g": 1000, "d": 20}}
+        if script == "cgan":
+            common |= dict.fromkeys(tables.CLASS_FIGURES, 0.25)
+        text = json.dumps(common | figures)
+        (folder / "figures.json").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_the_tours_runs_are_averaged(kept):
+    lines = tables.make_table("tour", kept).splitlines()
+    assert lines[2] == (
+        "| `python tour/dcgan.py` | Radford et al. 2015 | 3 | 4 | 52.0 ± 2.0 | "
+        "10.0 ± 0.0 | 2.20 ± 0.00 | 70.0 ± 0.0 | 1.00 ± 0.00 | 1,000 / 20 |"
+    )
+    assert lines[3].startswith(
+        "| `python tour/cgan.py` | Mirza and Osindero 2014 | 1 | 1 | 0.500 |"
+    )
+    assert len(lines) == 4
+
+
+def test_the_readme_has_the_tours_figures():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert tables.make_table("tour-front") in readme
+
+
+def test_each_seed_of_a_scripts_own_figure_is_shown(kept):
+    lines = tables.make_table("tour-figures", kept).splitlines()
+    assert "| 7.00 ± 1.00 % | 6.00, 8.00, 7.00 |" in lines[2]
+    assert "| 98.2 % | 98.2 |" in lines[3]
+    (row,) = tables.make_table("tour-classes", kept).splitlines()[2:]
+    assert row == "| `tour/cgan.py` | 98.2 | 0.250 | 0.250 | 0.250 | 0.250 | 0.500 |"
+    assert tables.fill("{{tour-mean|dcgan|feature_error}}", kept) == "7.00 ± 1.00"
+
+
+def test_finished_runs_of_the_tour_are_kept_once(tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location("keep", ROOT / "results/keep.py")
+    keep = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(keep)
+    run, kept = tmp_path / "run", tmp_path / "kept"
+    run.mkdir()
+    with pytest.raises(InputError, match="no finished run of the tour"):
+        keep.keep(run, kept)
+    described = {"script": "gan", "seed": 3, "n_steps": 20}
+    (run / "settings.json").write_text(json.dumps(described), encoding="utf-8")
+    for name in ("measures.csv", "figures.json", "history.csv"):
+        (run / name).write_text(name, encoding="utf-8")
+    for name, level in (("curves", 9), ("generated_plot_0010", 1)):
+        Image.new("L", (4, 2), level).save(run / f"{name}.png")
+    Image.new("RGB", (4, 2), (200, 20, 2)).save(run / "generated_plot_0020.png")
+    out = keep.keep(run, kept)
+    assert out == kept / "gan" / "seed-3"
+    files = {path.name for path in out.iterdir()}
+    assert files == {*keep.FILES, "curves.png", "sheet.png"}
+    with Image.open(out / "sheet.png") as sheet:
+        assert sheet.convert("RGB").getpixel((0, 0)) == (200, 20, 2)
+    with pytest.raises(InputError, match="holds files already"):
+        keep.keep(run, kept)
