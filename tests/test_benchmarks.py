@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import matplotlib
@@ -13,9 +15,12 @@ import numpy as np
 import pytest
 
 import helpers
+from gankit.backend import tf
 from gankit.data import images, load
 from gankit.training import devices
+from gankit.training.batches import Draws
 from parts import moved, read_csv, values
+from tour_scripts import load_script
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
@@ -24,6 +29,8 @@ import growth  # noqa: E402
 import memory  # noqa: E402
 import shared  # noqa: E402
 import step_time  # noqa: E402
+import tour_steps  # noqa: E402
+from common import GanSettings  # noqa: E402
 
 
 class Clock:
@@ -50,7 +57,7 @@ def here(monkeypatch, precision, small_data):
     small = load.load_arrays(small_data)
     for module in (growth, step_time):
         monkeypatch.setattr(module, "load_arrays", lambda: small)
-    for module in (growth, memory, step_time):
+    for module in (growth, memory, step_time, tour_steps):
         monkeypatch.setattr(module, "run_in_fresh_process", lambda f, *args: f(*args))
     monkeypatch.setattr(step_time, "fresh_process", lambda: ThreadPoolExecutor(1))
     step_time.define_step.cache_clear()
@@ -112,7 +119,7 @@ def test_larger_images():
     np.testing.assert_array_equal(larger[:, 4:60:2, 5:60:2], x)
 
 
-@pytest.mark.parametrize("script", ["step_time", "memory", "growth"])
+@pytest.mark.parametrize("script", ["step_time", "memory", "growth", "tour_steps"])
 def test_results_are_not_written_over(script, start, tmp_path):
     (tmp_path / f"{script}.md").write_text("kept")
     done = start(f"benchmarks/{script}.py", "--out", tmp_path, cwd=tmp_path)
@@ -210,6 +217,8 @@ def test_texts_of_results(monkeypatch):
         ("step_time", ["--batch", "5"], "5: give an even number from 2 on"),
         ("step_time", ["--batch", "0"], "0: give an even number from 2 on"),
         ("step_time", ["--variants", "magic"], "invalid choice: 'magic'"),
+        ("tour_steps", ["--scripts", "magic"], "invalid choice: 'magic'"),
+        ("tour_steps", ["--precisions", "float16"], "invalid choice: 'float16'"),
     ],
 )
 def test_bad_options(script, options, message, capsys):
@@ -391,6 +400,202 @@ def test_pytorchs_step_trains_networks_of_the_same_sizes():
     keras_sizes[1][0] = 6 * 128 * 49
     assert sizes == keras_sizes
     assert shape == [3, 1, 28, 28]
+
+
+# ---------------------------------------------------------------- tour_steps.py
+
+
+def test_the_multiply_adds_of_a_tour_step_by_hand():
+    def define(*sizes):
+        layers = [keras.layers.Dense(units, use_bias=False) for units in sizes[1:]]
+        return keras.Sequential([keras.Input((sizes[0],)), *layers])
+
+    # g: 6 and 8 multiply-adds, d: 12 and 3
+    models = define(3, 2, 4), define(4, 3, 1)
+
+    def count(name, models=models, n_critic=None):
+        script = SimpleNamespace(NAME=name, N_CRITIC=n_critic)
+        return tour_steps.count_step(script, models, 7)
+
+    # d twice (forward, weights, inputs of the second layer), g (likewise), through d
+    assert count("dcgan") == 7 * (2 * (15 + 15 + 3) + (14 + 14 + 8) + (15 + 15))
+    assert count("gan") == count("acgan") == count("dcgan")
+    # the map of the label is on no way to the image
+    assert count("cgan") == count("dcgan") - 7 * 12
+    # the critic on two batches and g forward, twice; then g and through the critic
+    critic, g = 14 + 2 * (15 + 15 + 3), (14 + 14 + 8) + (15 + 15)
+    assert count("wgan", n_critic=2) == 7 * (2 * critic + g)
+    # penalty: forward without the answer; by the image; of that, both layers' weights
+    # and once through the first
+    penalty = 12 + 15 + (15 + 12)
+    assert count("wgan_gp", n_critic=2) == 7 * (2 * (critic + penalty) + g)
+    # q: a layer of d's, 12, and its own, 3 * 5 and 5 * 2
+    d = models[1]
+    q = keras.Sequential([d.inputs[0], d.layers[0], *define(3, 5, 2).layers])
+    more = 15 + 3 * (15 + 10) + 2 * (15 + 10)
+    assert count("infogan", (*models, q)) == count("dcgan") + 7 * more
+
+
+def reached(graph):
+    """Return the operations of a graph that its outputs and side effects need."""
+    found, left = {}, [*(t.op for t in graph.outputs), *graph.control_outputs]
+    while left:
+        op = left.pop()
+        if op.name not in found:
+            found[op.name] = op
+            left += [*(t.op for t in op.inputs), *op.control_inputs]
+    return found.values()
+
+
+def count_products(graph, n_rounds):
+    """Return the multiply-adds of a graph whose loops have n_rounds rounds."""
+    count = 0
+    for op in reached(graph):
+        shapes = [t.shape for t in op.inputs]
+        if op.type in ("While", "StatelessWhile"):
+            body = graph._get_function(op.get_attr("body").name).graph
+            count += n_rounds * count_products(body, n_rounds)
+        elif op.type == "MatMul":
+            inner = shapes[0][0 if op.get_attr("transpose_a") else 1]
+            count += math.prod(op.outputs[0].shape) * inner
+        elif op.type == "Conv2D":
+            count += math.prod(op.outputs[0].shape[:3]) * math.prod(shapes[1])
+        elif op.type == "Conv2DBackpropInput":
+            count += math.prod(shapes[2][:3]) * math.prod(shapes[1])
+        elif op.type == "Conv2DBackpropFilter":
+            count += math.prod(shapes[2][:3]) * math.prod(op.outputs[0].shape)
+        else:
+            assert "Conv" not in op.type and "MatMul" not in op.type, op.type
+    return count
+
+
+def tiny_script(name, small_data, monkeypatch):
+    """Return a script of the tour whose settings are small ones by themselves."""
+    monkeypatch.setattr("gankit.training.run.count_cores", lambda: 1)
+    script = load_script(name)
+    settings = partial(script.Settings, data=str(small_data), width=0.05, batch=4)
+    monkeypatch.setattr(script, "Settings", settings)
+    return script
+
+
+@pytest.mark.parametrize("name", tour_steps.COUNTED)
+def test_the_multiply_adds_are_those_of_the_steps_operations(
+    name, here, small_data, monkeypatch
+):
+    script = tiny_script(name, small_data, monkeypatch)
+    step = tf.constant(tour_steps.FIRST)
+    counted = []
+
+    class CountedRun(tour_steps.TimedRun):
+        def compile(self, draw, train_step, state, **others):
+            batch = draw(Draws(1, step, others["draws"]))
+            graph = tf.function(train_step).get_concrete_function(step, *batch).graph
+            counted.append(count_products(graph, getattr(script, "N_CRITIC", 1)))
+            return super().compile(draw, train_step, state, **others)
+
+        def make(self, *args, **others):
+            self.seconds, self.product_seconds = [1.0], [1.0]
+
+    monkeypatch.setattr(tour_steps, "TimedRun", CountedRun)
+    result = tour_steps.time_script(name, "float32", 1, 1, 16)
+    (made,) = counted
+    needed = result["multiply_adds"]
+    # the graph of the penalty's gradient has products more than are needed
+    assert needed == made or (name == "wgan_gp" and needed < made < 1.15 * needed)
+
+
+def test_tour_steps_are_timed_in_turns_with_products(monkeypatch):
+    clock, made = Clock(), []
+    monkeypatch.setattr(tour_steps, "time", clock)
+
+    def product():
+        made.append("product")
+        clock.now += 2 + (len(made) <= 4) * 100
+
+    def steps(first, n):
+        made.append((first, n))
+        clock.now += 3 + (len(made) <= 4) * 100
+        return tf.zeros((n, 3))
+
+    monkeypatch.setattr(tour_steps, "FIRST", 498)
+    run = tour_steps.TimedRun(
+        "wgan",
+        GanSettings(precision="float32"),
+        product=product,
+        n_steps=3,
+        n_warm_up=2,
+    )
+    run.make(steps, None, None, n_steps=5000)
+    assert (run.seconds, run.product_seconds) == ([3] * 3, [2] * 3)
+    assert made[::2] == [(i, 1) for i in (498, 499, 501, 502, 503)]
+    assert set(made[1::2]) == {"product"}
+
+
+def test_wgans_steps_that_are_timed_have_as_many_updates_as_are_counted():
+    wgan = load_script("wgan")
+    first, unusual = tour_steps.FIRST, tour_steps.UNUSUAL
+    steps = [i for i in range(first, 3 * unusual) if i % unusual]
+    assert {wgan.count_critic_updates(i) for i in steps} == {wgan.N_CRITIC}
+
+
+def test_tour_steps_writes_its_results(here, small_data, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = tiny_script("dcgan", small_data, monkeypatch)
+    monkeypatch.setattr(tour_steps, "find_scripts", lambda: ["dcgan", "unknown"])
+    out = tmp_path / "results"
+    options = ["--steps", 2, "--warm-up", 1, "--matrix", 16, "--out", out]
+    options += ["--scripts", "dcgan", "dcgan", "--precisions", "float32"]
+    assert tour_steps.main([str(option) for option in options]) == 0
+    results = json.loads((out / "tour_steps.json").read_text(encoding="utf-8"))
+    assert (results["warm_up"], results["matrix"]) == (1, 16)
+    (result,) = results["steps"]
+    settings = script.Settings()
+    models = script.define_models(settings, (28, 28, 1), 10)
+    count = tour_steps.count_step(script, models, 4)
+    assert len(result["seconds"]) == len(result["product_seconds"]) == 2
+    median = np.median(result["seconds"])
+    rate = 2 * 16**3 / np.median(result["product_seconds"])
+    assert result["multiply_adds"] == count
+    assert result["flops_per_second"] == pytest.approx(rate)
+    assert result["bound"] == pytest.approx(2 * count / rate)
+    assert result["share_of_bound"] == pytest.approx(2 * count / rate / median)
+    given = ("dcgan", "float32", 4, 0.05, 1)
+    names = ("script", "precision", "batch", "width", "threads")
+    assert tuple(result[name] for name in names) == given
+    text = (out / "tour_steps.md").read_text(encoding="utf-8")
+    left_out = "tour/unknown.py: left out, count_step does not know it\n"
+    assert capsys.readouterr().out == left_out + text
+    # no folder of a run is made
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_the_table_of_tour_steps():
+    result = {
+        "script": "gan",
+        "precision": "float32",
+        "batch": 100,
+        "multiply_adds": 5e9,
+        "quartiles": [1.0, 2.0, 3.5],
+        "bound": 1.5,
+        "share_of_bound": 0.75,
+        "flops_per_second": 3e9,
+    }
+    other = {**result, "precision": "mixed_bfloat16", "flops_per_second": 9e9}
+    text = tour_steps.describe([result, other, {**result, "flops_per_second": 4e9}])
+    cells = "100 | 5.00 | 2.000 | 1.000 to 3.500 | 1.500 | 75 % |"
+    assert text.splitlines()[2:4] == [
+        f"| gan.py, float32 | {cells}",
+        f"| gan.py, mixed_bfloat16 | {cells}",
+    ]
+    assert text.splitlines()[-2] == (
+        "Large matrix products in turns with the steps reach, in GFLOP/s: float32 3 to "
+        "4, bfloat16 9 to 9."
+    )
+
+
+def test_the_product_of_a_precision():
+    product = tour_steps.define_product(tour_steps.PRECISIONS["mixed_bfloat16"], 8)
+    assert product().shape == (8, 8) and product().dtype == "bfloat16"
 
 
 # ---------------------------------------------------------------- growth.py
