@@ -67,7 +67,8 @@ def define_transpose_generator(latent_dim=100, padding="same"):
 
 def enlarge(model):
     """Feed [[1, 2], [3, 4]] to a model; return its output map, float32 (h, w)."""
-    return model.predict_on_batch(X.reshape((1, 2, 2, 1)).astype("float32"))[0, ..., 0]
+    output = model(X.reshape((1, 2, 2, 1)).astype("float32"))
+    return keras.ops.convert_to_numpy(output)[0, ..., 0]
 
 
 def insert_zeros(images, stride=2):

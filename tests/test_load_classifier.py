@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import warnings
 import zipfile
 
 import h5py
@@ -86,6 +87,19 @@ def test_every_design_and_format_loads(design, suffix, tmp_path):
     c_model.save(path)
     X = np.random.default_rng(0).uniform(-1, 1, (5, 28, 28, 1)).astype("float32")
     loaded = load_classifier.load_classifier(path)
+    np.testing.assert_array_equal(
+        loaded.predict_on_batch(X), c_model.predict_on_batch(X)
+    )
+
+
+def test_a_model_that_takes_a_list_of_one_input_loads_quietly(c_model_path, tmp_path):
+    c_model = load_classifier.load_classifier(c_model_path)
+    path = tmp_path / "c_model.keras"
+    keras.Model([c_model.input], c_model.output).save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = load_classifier.load_classifier(path)
+    X = np.random.default_rng(0).uniform(-1, 1, (5, 28, 28, 1)).astype("float32")
     np.testing.assert_array_equal(
         loaded.predict_on_batch(X), c_model.predict_on_batch(X)
     )

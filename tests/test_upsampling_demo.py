@@ -70,6 +70,7 @@ def test_the_script(start, tmp_path):
         KERAS_HOME=str(keras_home),
     )
     assert done.returncode == 0, done.stderr
+    assert "retracing" not in done.stderr
     assert done.stdout.startswith("Input:\n[[1 2]\n [3 4]]\n")
     assert "[[1. 0. 2. 0.]\n [0. 0. 0. 0.]\n [3. 0. 4. 0.]" in done.stdout
     figure = tmp_path / "new folder" / "upsampling_demo.png"

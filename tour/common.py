@@ -377,7 +377,7 @@ class GanRun(Run):
         most = self.settings.max_steps
         if most is None or most >= n_steps:
             # as a plain model: gan.py's optimizer is no class of Keras's own
-            g_model = keras.Model(models["g"].inputs, models["g"].outputs)
+            g_model = keras.Model(models["g"].input, models["g"].output)
             name = f"g_model_{n_steps:04d}.{self.settings.format}"
             save_model(g_model, self.folder / name)
             found = {

@@ -230,7 +230,9 @@ def load_model(path, kind):
         else:
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
         # what can be built can still fail when it computes
-        model(np.zeros((1, *model.input_shape[1:]), np.float32))
+        point = np.zeros((1, *model.input_shape[1:]), np.float32)
+        # Keras warns where a list of one input is expected and no list is given
+        model([point] if isinstance(model.input, list) else point)
     except Exception as error:  # a broken file can fail anywhere in Keras
         reason = " ".join(str(error).split())[:200]
         raise InputError(
