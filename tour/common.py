@@ -250,6 +250,12 @@ class GanRun(Run):
         self.judge = self._described = None
         self._data = data
 
+    def prepare(self, n_batch=None):
+        # before a folder is made: the judge may be none of these images
+        prepare_tensorflow(self.settings.precision, self.settings.threads)
+        self.read()
+        super().prepare(n_batch)
+
     def read(self):
         """Load the judge, unless there is none for these images."""
         if self.settings.judge is not None or self.settings.data is None:

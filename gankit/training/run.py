@@ -100,15 +100,11 @@ class Run:
         settings = self.settings
         # TensorFlow first: where it can't start, no folder is left behind
         self.jit = choose_jit(settings.jit)
+        self.open()
         if n_batch is not None:
             self.n_parts = count_parts(settings.threads, self.jit, n_batch)
         prepare_tensorflow(settings.precision, settings.threads, self.n_parts)
-        self.read()
-        self.open()
         keras.utils.set_random_seed(self.seed)
-
-    def read(self):
-        """Read and check what a run needs besides its data; nothing here."""
 
     def sheet_points(self, latent_dim, n=100):
         """Return n latent points, float32 (n, latent_dim), the same at every call."""

@@ -18,7 +18,7 @@ BUDGETS = {
         [*NETWORKS, "define_optimizer", "define_generator", "define_draw"]
         + ["define_sample", "define_models"],
     ),
-    "infogan": (173, NETWORKS),
+    "infogan": (175, NETWORKS),
     "wgan": (107, [*NETWORKS, "define_generator"]),
     "wgan_gp": (
         58,

@@ -305,13 +305,3 @@ def test_a_batch_is_computed_in_the_runs_parts(tmp_path):
     assert seen == [(3, True), (2, True), (2, True)]
     mean = ours.in_parts(lambda x, y: toy_runs.tf.reduce_mean(x * y), batch, batch)
     np.testing.assert_allclose(mean, 13.0, rtol=1e-6)
-
-
-def test_what_a_run_needs_is_read_before_its_folder_is_made(tmp_path):
-    class Needy(Run):
-        def read(self):
-            raise InputError("missing.keras: no such file")
-
-    run = Needy("toy", RunSettings(out=str(tmp_path / "out"), threads=1))
-    assert refused(run.prepare) == "missing.keras: no such file"
-    assert not (tmp_path / "out").exists()
