@@ -74,7 +74,7 @@ def start(settings):
         run.write_settings(
             run.describe(dataset, n_batch=2 * HALF_BATCH, n_steps=n_steps)
         )
-        train(c_model, run.supervised, n_steps, run.rng, verbose=min(1, run.verbose))
+        train(c_model, run.supervised, n_steps, run.rng, verbose=run.verbose)
         figures = train_acc, test_acc, _ = run.measure(c_model, dataset)
         c_name = f"c_model_{n_steps:04d}.{settings.format}"
         save_model(c_model, run.folder / c_name, data.class_names)

@@ -76,10 +76,13 @@ def test_it_sees_the_labelled_images_alone(short_run, small_data, tmp_path):
 
 
 def test_it_learns_the_labelled_images(small_data, tmp_path, capsys):
-    run = train(small_data, tmp_path / "run", "--steps", 100)
+    run = train(small_data, tmp_path / "run", "--steps", 100, "--verbose", 2)
     (row,) = read_csv(run / "accuracy.csv")
     assert float(row["labelled_error"]) == 0 and float(row["test_accuracy"]) > 40
     printed = capsys.readouterr().out
+    # a line, as a file takes it, not a bar that is drawn over and over
+    assert not {"\x1b", "\b", "\r"} & set(printed)
+    assert "\n100/100 - " in printed
     assert printed.endswith(
         f"Train Accuracy: {row['train_accuracy']}%\n"
         f"Test Accuracy: {row['test_accuracy']}%\n"

@@ -125,7 +125,7 @@ def start(settings):
             settings.batch,
             run.rng,
             jit=run.jit,
-            verbose=min(1, run.verbose),
+            verbose=run.verbose,
         )
         judge = metrics.Judge(model, data.class_names)
         train_acc, test_acc = figures = [

@@ -108,8 +108,10 @@ def test_the_file_keeps_no_optimizer(short_run):
 
 def test_the_same_seed_gives_the_same_judge(short_run, small_data, tmp_path, capsys):
     keras.utils.set_random_seed(99)
-    run = train(small_data, tmp_path / "run", "--format", "h5")
-    printed = capsys.readouterr().out
+    run = train(small_data, tmp_path / "run", "--format", "h5", "--verbose", 2)
+    progress, printed = capsys.readouterr().out.split("\n", 1)
+    # a line, as a file takes it, not a bar that is drawn over and over
+    assert progress.startswith("3/3 - ") and progress.isprintable()
     one, two = (metrics.load_judge(folder) for folder in (short_run, run))
     assert (run / "judge.h5").is_file() and one.ladder == two.ladder
     (row,) = read_csv(run / "accuracy.csv")
