@@ -290,8 +290,8 @@ def test_the_newest_models_or_those_shipped(tmp_path, monkeypatch):
     add(runs / "a", "c_model_0600.keras", "c_model_1200.keras")
     classifier = runs / "a" / "c_model_1200.keras"
     assert app.find_models(None) == (classifier, tutorials)
-    add(runs / "b", "g_model_0600.keras")
-    assert app.find_models(None) == (classifier, runs / "b" / "g_model_0600.keras")
+    add(runs / "a", "g_model_0600.keras")
+    assert app.find_models(None) == (classifier, runs / "a" / "g_model_0600.keras")
 
 
 def test_the_page_with_what_is_shipped_here(tmp_path, monkeypatch):

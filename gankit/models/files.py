@@ -119,8 +119,9 @@ def newest_model(kind, *, tuned=False):
 
     kind: 'classifier' or 'generator'. tuned: whether sgan_tuned.py's is preferred to
     the tutorial's among those shipped. Runs are looked for in the current folder: in
-    runs/ and, those of compare_labels.py, in runs/compare_labels/. Raises InputError
-    where there is none.
+    runs/ and, those of compare_labels.py, in runs/compare_labels/. One without a
+    classifier is of another kind of GAN, whose own script draws from it. Raises
+    InputError where there is none.
     """
     runs = [
         path.parent
@@ -131,7 +132,7 @@ def newest_model(kind, *, tuned=False):
     shipped = [SHIPPED_RUN, SHIPPED_GENERATOR]
     for run in (*runs, *([SHIPPED_TUNED] if tuned else []), *shipped):
         path = newest_in(run, kind)
-        if path is not None:
+        if path is not None and newest_in(run, "classifier") is not None:
             return path
     raise InputError(
         f"runs: holds no {kind}, and none is shipped here; train one with sgan_mnist.py"

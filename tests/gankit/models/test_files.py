@@ -40,6 +40,15 @@ def test_runs_of_a_comparison_are_found_too(tmp_path, monkeypatch):
     assert str(newest) == "runs/compare_labels/sgan-100-1/g_model_12000.keras"
 
 
+def test_a_run_of_the_tour_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "runs" / "20260101-dcgan", "g_model_5000.keras")
+    assert files.newest_model("generator").parent == files.SHIPPED_GENERATOR
+    names = "c_model_0600.keras", "g_model_0600.keras"
+    make_run(tmp_path / "runs" / "older", *names, age=9)
+    assert str(files.newest_model("generator")) == "runs/older/g_model_0600.keras"
+
+
 def test_what_is_shipped_comes_after_all_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mnist, tuned = tmp_path / "shipped" / "mnist", tmp_path / "shipped" / "tuned"
