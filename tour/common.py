@@ -9,6 +9,7 @@ import itertools
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +30,12 @@ from gankit.data.labels import (  # noqa: E402
     normal_form,
 )
 from gankit.data.load import load_arrays  # noqa: E402
-from gankit.folders import dated_folder, new_folder, write_atomically  # noqa: E402
+from gankit.folders import claimed, dated_folder, write_atomically  # noqa: E402
 from gankit.models.classify import batch_size  # noqa: E402
 from gankit.models.files import save_model  # noqa: E402
 from gankit.pictures import save_sheet  # noqa: E402
 from gankit.training.batches import check_batch  # noqa: E402
-from gankit.training.budget import fit_to_minutes  # noqa: E402
+from gankit.training.budget import check_budget, fit_to_minutes  # noqa: E402
 from gankit.training.checkpoints import fill, read_newest  # noqa: E402
 from gankit.training.devices import (  # noqa: E402
     PRECISIONS,
@@ -58,14 +59,6 @@ LARGEST_SHEET = 1000
 LARGEST_MEASURED = 1 << 28
 # what can be told beside --sample
 SAMPLING = ("sample", "n", "classes", "seed", "out", "threads", "verbose")
-
-
-def check_minutes(minutes):
-    """Raise InputError for --minutes that can't be met."""
-    if minutes is not None and not 0 < minutes <= 10_000:
-        raise InputError(
-            f"--minutes {minutes:g}: must be more than 0 and at most 10000"
-        )
 
 
 def check_width(width):
@@ -98,7 +91,7 @@ class GanSettings(RunSettings):
         None,
         "train as long as this on this machine, instead of for --steps; what "
         "figures.json has at the end comes on top",
-        check=check_minutes,
+        check=partial(check_budget, name="--minutes"),
         metavar="N",
         instead_of="steps",
     )
@@ -240,7 +233,8 @@ class GanRun(Run):
         self, name, settings=None, *, data=None, by_class=False, codes=None, more=()
     ):
         super().__init__(name, settings or GanSettings(), data=data)
-        self.evaluations = (*MEASURES, *(("agreement",) if by_class else ()), *more)
+        self._measures = (*MEASURES, "agreement") if by_class else MEASURES
+        self.evaluations = (*self._measures, *more)
         self.by_class = by_class
         self.n_classes = data.n_classes if data is not None else 10
         self._in_rows = by_class or codes is not None
@@ -298,18 +292,21 @@ class GanRun(Run):
             n, self.rng_of(0), np.repeat(np.arange(n // in_a_row), in_a_row)
         )
         self.save(step, scale_images(images), in_a_row=in_a_row)
-        n = self.count_measured()
-        labels = self.classes(n)
-        images = sample(n, self.rng_of(step), labels)
-        figures = self.measure(images, labels if self.by_class else None)
+        figures = self.measure_fresh(sample, step)
         if self.verbose:
             named = zip(self.evaluations, (*figures, *more), strict=True)
             print(", ".join(f"{name} {v:.3g}" for name, v in named if v is not None))
         return (*figures, *more)
 
+    def measure_fresh(self, sample, number):
+        """Return measure's figures of images that follow from a number."""
+        n = self.count_measured()
+        labels = self.classes(n)
+        images = sample(n, self.rng_of(number), labels)
+        return self.measure(images, labels if self.by_class else None)
+
     def measure(self, images, labels=None):
         """Return the figures of uint8 images, as MEASURES (and agreement) name them."""
-        names = (*MEASURES, *(("agreement",) if self.by_class else ()))
         if self.judge is None:
             if self._described is None:
                 self._described = metrics.total_variation(self.real)
@@ -317,11 +314,11 @@ class GanRun(Run):
             if self._described:
                 variation = metrics.total_variation(images)
                 found["total_variation"] = variation / self._described
-            return tuple(map(found.get, names))
+            return tuple(map(found.get, self._measures))
         found = metrics.measure_samples(
             self.judge, images, self._described, labels=labels
         )
-        return tuple(found[name] for name in names)
+        return tuple(found[name] for name in self._measures)
 
     def fit(self, n_steps, steps, sample, first=0, work=None):
         """Return how many steps the run makes: n_steps, or what fits in its minutes.
@@ -333,13 +330,7 @@ class GanRun(Run):
         if minutes is not None and self.resumed:
             n_steps = self.recorded_steps()
         elif minutes is not None:
-
-            def evaluate():
-                n = self.count_measured()
-                labels = self.classes(n)
-                images = sample(n, self.rng_of(0), labels)
-                self.measure(images, labels if self.by_class else None)
-
+            evaluate = partial(self.measure_fresh, sample, 0)
             n_steps = fit_to_minutes(minutes, steps, evaluate, every, first)
             if work is not None:
                 ends = itertools.accumulate(map(work, range(n_steps)))
@@ -471,18 +462,18 @@ def draw_samples(name, settings, define_models, define_sample, draw_sheets=None)
     seed = draw_seed() if settings.seed is None else settings.seed
     sample = define_sample(g_model, before.latent_dim)
     images = sample(settings.n, np.random.default_rng(seed), labels)
-    out = new_folder(settings.out or dated_folder("runs", f"{name}-samples"))
     sheets = {"samples.png": (images, 10 if by_class else None)}
     if draw_sheets is not None:
         rng = np.random.default_rng(seed)
         sheets |= draw_sheets(g_model, before.latent_dim, rng)
-    for file, (shown, in_a_row) in sheets.items():
-        save_sheet(scale_images(shown[:LARGEST_SHEET]), out / file, in_a_row)
     arrays = {"x_train": images, "y_train": labels}
     if class_names is not None:
         arrays["class_names"] = np.array(class_names)
-    with write_atomically(out / "samples.npz") as path:
-        np.savez_compressed(path, **arrays)
+    with claimed(settings.out or dated_folder("runs", f"{name}-samples")) as out:
+        for file, (shown, in_a_row) in sheets.items():
+            save_sheet(scale_images(shown[:LARGEST_SHEET]), out / file, in_a_row)
+        with write_atomically(out / "samples.npz") as path:
+            np.savez_compressed(path, **arrays)
     print(f"{settings.n} images of step {step}, seed={seed}, are in {out}")
 
 

@@ -74,9 +74,9 @@ def budget_option():
     )
 
 
-def check_budget(minutes):
-    """Raise InputError for a --budget that can't be met."""
+def check_budget(minutes, name="--budget"):
+    """Raise InputError for minutes that can't be met; name: of their option."""
     if minutes is not None and not 0 < minutes <= 10_000:
         raise InputError(
-            f"--budget {minutes:g}: must be more than 0 and at most 10000 minutes"
+            f"{name} {minutes:g}: must be more than 0 and at most 10000 minutes"
         )
