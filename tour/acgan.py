@@ -27,9 +27,9 @@ from common import (
     generate,
     load_labelled_images,
     scaled,
-    start_run,
 )
 from figures import measure_classes
+from sampling import start_run
 
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script

@@ -1,4 +1,4 @@
-"""What the tour's scripts share: options, what a run measures, samples from a run.
+"""What the tour's scripts share: options, data, what a run measures.
 
 It puts the repository on Python's path, so that a script works from any folder.
 """
@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,44 +22,40 @@ if str(ROOT) not in sys.path:
 import metrics  # noqa: E402
 
 from gankit.backend import keras  # noqa: E402
-from gankit.command import InputError, printable  # noqa: E402
-from gankit.data.arrays import LARGEST_SIDE, MOST_CLASSES  # noqa: E402
+from gankit.command import InputError  # noqa: E402
+from gankit.data.arrays import (  # noqa: E402
+    crop,
+    crop_data,
+    pad_data,
+)
 from gankit.data.images import scale_images  # noqa: E402
 from gankit.data.labels import (  # noqa: E402
-    check_class_names,
     check_labels,
-    normal_form,
 )
 from gankit.data.load import load_arrays  # noqa: E402
-from gankit.folders import claimed, dated_folder, write_atomically  # noqa: E402
+from gankit.folders import write_atomically  # noqa: E402
 from gankit.models.classify import batch_size  # noqa: E402
 from gankit.models.files import save_model  # noqa: E402
-from gankit.pictures import save_sheet  # noqa: E402
 from gankit.training.batches import check_batch  # noqa: E402
 from gankit.training.budget import check_budget, fit_to_minutes  # noqa: E402
-from gankit.training.checkpoints import fill, read_newest  # noqa: E402
 from gankit.training.devices import (  # noqa: E402
     PRECISIONS,
-    count_cores,
     prepare_tensorflow,
     processor_name,
 )
-from gankit.training.run import Run, draw_seed  # noqa: E402
+from gankit.training.run import Run  # noqa: E402
 from gankit.training.settings import (  # noqa: E402
     RunSettings,
     option,
-    read_options,
 )
 
 # columns of measures.csv; what they mean stands in metrics.measure_samples
 MEASURES = ("judge_fid", "modes", "entropy", "sure", "total_variation")
 SHEET = 100
-# images of a sheet that --sample draws
-LARGEST_SHEET = 1000
 # values of images that are made to be measured at once, 1 GiB as float32
 LARGEST_MEASURED = 1 << 28
-# what can be told beside --sample
-SAMPLING = ("sample", "n", "classes", "seed", "out", "threads", "verbose")
+# what can be told both in training and beside --sample
+BOTH = ("sample", "seed", "out", "threads", "verbose")
 
 
 def check_width(width):
@@ -73,12 +70,14 @@ def scaled(n, width):
 
 
 @dataclass(kw_only=True)
-class GanSettings(RunSettings):
+class TourSettings(RunSettings):
     """What each script of the tour can be told."""
+
+    # options that are for --sample RUN alone
+    asked: ClassVar = ("n",)
 
     steps: int = option(5000, "training steps", least=1, resume="grow")
     batch: int = option(128, "images a batch")
-    latent_dim: int = option(100, "size of a latent point", least=1)
     precision: str = option(
         "auto",
         "auto: mixed_bfloat16 where the processor is quicker with it, else float32",
@@ -141,16 +140,25 @@ class GanSettings(RunSettings):
             name = f"--{field.name.replace('_', '-')}"
             if getattr(settings, field.name) == field.default:
                 continue
-            if settings.sample is None and field.name in ("n", "classes"):
+            if settings.sample is None and field.name in cls.asked:
                 raise InputError(f"{name}: is for --sample RUN; leave it out without")
-            if settings.sample is not None and field.name not in SAMPLING:
+            if settings.sample is not None and field.name not in (*BOTH, *cls.asked):
                 raise InputError(f"{name}: is for training; leave it out with --sample")
         return settings
 
 
 @dataclass(kw_only=True)
+class GanSettings(TourSettings):
+    """What a script whose generator starts from latent points can be told."""
+
+    latent_dim: int = option(100, "size of a latent point", least=1)
+
+
+@dataclass(kw_only=True)
 class ClassSettings(GanSettings):
     """What a script whose generator is asked for a class can be told."""
+
+    asked: ClassVar = (*GanSettings.asked, "classes")
 
     classes: list[str] | None = option(
         None,
@@ -163,17 +171,21 @@ class ClassSettings(GanSettings):
 # ---------------------------------------------------------------- data
 
 
-def load_images(settings):
-    """Return the Data that the settings name, checked for their batch."""
+def load_images(settings, multiple=4):
+    """Return the Data that the settings name, checked for their batch.
+
+    Their images are padded to sides that are multiples of a number.
+    """
     data = load_arrays(settings.data, settings.image_size)
     check_batch(settings.batch, len(data.train[0]), 1)
-    return data
+    return pad_data(data, multiple)
 
 
-def load_labelled_images(settings):
+def load_labelled_images(settings, multiple=4):
     """Return the Data that the settings name, its images with labels alone.
 
-    Raises InputError where a class has none, or all are of one class.
+    They are padded as load_images does. Raises InputError where a class has none, or
+    all are of one class.
     """
     data = load_arrays(settings.data, settings.image_size)
     X, y = data.train
@@ -191,7 +203,7 @@ def load_labelled_images(settings):
         )
         data = data._replace(train=[X[given], y[given]])
     check_batch(settings.batch, len(data.train[0]), 1)
-    return data
+    return pad_data(data, multiple)
 
 
 def to_bytes(images, lowest=-1.0):
@@ -240,6 +252,7 @@ class GanRun(Run):
         self._in_rows = by_class or codes is not None
         if codes is not None:
             self.n_classes, self.class_names = codes, None
+        self.border = data.border if data is not None else (0, 0)
         self.real = self.test[0] if self.test is not None else data and data.train[0]
         self.judge = self._described = None
         self._data = data
@@ -253,14 +266,19 @@ class GanRun(Run):
     def read(self):
         """Load the judge, unless there is none for these images."""
         if self.settings.judge is not None or self.settings.data is None:
-            self.judge = metrics.load_judge(self.settings.judge, data=self._data)
-            self._described = metrics.describe_real(self.judge, self.real)
+            data = self._data and crop_data(self._data)
+            self.judge = metrics.load_judge(self.settings.judge, data=data)
+            self._described = metrics.describe_real(self.judge, self.inner(self.real))
         else:
             print(
                 "No judge of these images is given (--judge), so most figures stay "
                 "empty; `python tour/judge.py --data PATH` makes one",
                 file=sys.stderr,
             )
+
+    def inner(self, images):
+        """Return images (n, h, w, c) without the border that the data were given."""
+        return crop(images, self.border)
 
     def rng_of(self, number):
         """Return a numpy Generator that follows from the seed and a number alone."""
@@ -278,25 +296,29 @@ class GanRun(Run):
         """Return n classes, int64 (n,), each as often as the others."""
         return np.arange(n) % self.n_classes
 
-    def summarize(self, step, sample, more=()):
+    def summarize(self, step, sample, more=(), draw_sheet=None):
         """Save a sheet and measure fresh images; return the figures for measures.csv.
 
         sample: (n, rng, labels) -> n images, uint8 (n, h, w, c), of the classes
         `labels`, int (n,), which a generator without classes passes over. The sheet
         always shows the same latent points, with by_class or codes a row for each.
-        more: further figures.
+        more: further figures. draw_sheet: rng -> (images, in a row), another sheet in
+        its place; the rng is the same each time.
         """
-        in_a_row = int(np.sqrt(SHEET))
-        n = self.n_classes * in_a_row if self._in_rows else SHEET
-        images = sample(
-            n, self.rng_of(0), np.repeat(np.arange(n // in_a_row), in_a_row)
-        )
+        if draw_sheet is None:
+            draw_sheet = partial(self._draw_sheet, sample)
+        images, in_a_row = draw_sheet(self.rng_of(0))
         self.save(step, scale_images(images), in_a_row=in_a_row)
         figures = self.measure_fresh(sample, step)
         if self.verbose:
             named = zip(self.evaluations, (*figures, *more), strict=True)
             print(", ".join(f"{name} {v:.3g}" for name, v in named if v is not None))
         return (*figures, *more)
+
+    def _draw_sheet(self, sample, rng):
+        in_a_row = int(np.sqrt(SHEET))
+        n = self.n_classes * in_a_row if self._in_rows else SHEET
+        return sample(n, rng, np.repeat(np.arange(n // in_a_row), in_a_row)), in_a_row
 
     def measure_fresh(self, sample, number):
         """Return measure's figures of images that follow from a number."""
@@ -306,10 +328,14 @@ class GanRun(Run):
         return self.measure(images, labels if self.by_class else None)
 
     def measure(self, images, labels=None):
-        """Return the figures of uint8 images, as MEASURES (and agreement) name them."""
+        """Return the figures of uint8 images, as MEASURES (and agreement) name them.
+
+        images: as the script makes them, with the data's border.
+        """
+        images = self.inner(images)
         if self.judge is None:
             if self._described is None:
-                self._described = metrics.total_variation(self.real)
+                self._described = metrics.total_variation(self.inner(self.real))
             found = {}
             if self._described:
                 variation = metrics.total_variation(images)
@@ -340,7 +366,7 @@ class GanRun(Run):
 
     def describe(self, dataset, **others):
         described = super().describe(dataset, **others)
-        described["n_classes"] = self.n_classes
+        described |= {"n_classes": self.n_classes, "border": list(self.border)}
         if self.judge is not None:
             path = metrics.find_judge(self.settings.judge)
             described["judge_sha256"] = metrics.digest_of_file(path)
@@ -397,127 +423,3 @@ def last_row(path):
     with open(path, newline="", encoding="utf-8") as file:
         *_, row = csv.DictReader(file)
     return {name: float(text) if text else None for name, text in row.items()}
-
-
-def start_run(
-    name,
-    settings,
-    define_models,
-    define_sample,
-    train,
-    *,
-    load=load_images,
-    draw_sheets=None,
-    **of_run,
-):
-    """Train as the settings say, or draw from a run.
-
-    name: the script's; define_models, define_sample, draw_sheets: see draw_samples;
-    train: the script's. load: settings -> Data. of_run: what GanRun needs besides.
-    """
-    if settings.sample is not None:
-        draw_samples(name, settings, define_models, define_sample, draw_sheets)
-        return
-    data = load(settings)
-    run = GanRun(name, settings, data=data, **of_run)
-    run.prepare()
-    train(
-        *define_models(settings, data.image_shape, data.n_classes),
-        data.train,
-        settings.latent_dim,
-        settings.steps,
-        settings.batch,
-        run=run,
-    )
-
-
-# ---------------------------------------------------------------- samples
-
-
-def draw_samples(name, settings, define_models, define_sample, draw_sheets=None):
-    """Draw from a run's newest checkpoint: a sheet and an .npz file in a new folder.
-
-    define_models: (the run's settings, image_shape, n_classes) -> models like the
-    run's, the generator first. define_sample: (generator, latent_dim) -> sample(n, rng,
-    labels), which returns n images, uint8 (n, h, w, c). samples.npz is laid out as
-    --data reads it; labels are -1 where the generator is asked for no classes.
-    draw_sheets: (generator, latent_dim, rng) -> {file name: (images, in a row)},
-    further sheets. Raises InputError where there is no such run.
-    """
-    folder = Path(settings.sample)
-    before = type(settings)(**read_options(folder, type(settings)))
-    image_shape, n_classes, class_names = read_description(folder, name)
-    by_class = hasattr(settings, "classes")
-    labels = np.full(settings.n, -1)
-    if by_class:
-        chosen = find_classes(settings.classes, n_classes, class_names)
-        labels = np.sort(np.resize(chosen, settings.n))
-    prepare_tensorflow(before.precision, settings.threads or count_cores())
-    found = read_newest(folder)
-    if found is None:
-        raise InputError(f"{folder}: has no checkpoint to draw from; let it run longer")
-    path, step, values, *_ = found
-    g_model, *_ = define_models(before, image_shape, n_classes)
-    fill(path, values[: len(g_model.variables)], g_model.variables)
-    seed = draw_seed() if settings.seed is None else settings.seed
-    sample = define_sample(g_model, before.latent_dim)
-    images = sample(settings.n, np.random.default_rng(seed), labels)
-    sheets = {"samples.png": (images, 10 if by_class else None)}
-    if draw_sheets is not None:
-        rng = np.random.default_rng(seed)
-        sheets |= draw_sheets(g_model, before.latent_dim, rng)
-    arrays = {"x_train": images, "y_train": labels}
-    if class_names is not None:
-        arrays["class_names"] = np.array(class_names)
-    with claimed(settings.out or dated_folder("runs", f"{name}-samples")) as out:
-        for file, (shown, in_a_row) in sheets.items():
-            save_sheet(scale_images(shown[:LARGEST_SHEET]), out / file, in_a_row)
-        with write_atomically(out / "samples.npz") as path:
-            np.savez_compressed(path, **arrays)
-    print(f"{settings.n} images of step {step}, seed={seed}, are in {out}")
-
-
-def read_description(folder, name):
-    """Return image_shape, n_classes and class_names of the run of script `name`."""
-    path = folder / "settings.json"
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        script, names = described["script"], described.get("class_names")
-        image_shape = tuple(described["image_shape"])
-        n_classes = described["n_classes"]
-        height, width, channels = image_shape
-        sizes = (height, width, channels, n_classes)
-        limits = (LARGEST_SIDE, LARGEST_SIDE, 3, MOST_CLASSES)
-        for size, most in zip(sizes, limits, strict=True):
-            if type(size) is not int or not 1 <= size <= most:
-                raise ValueError(f"{size!r} is no size")
-        if names is not None:
-            check_class_names(names)
-            if len(names) != n_classes:
-                raise ValueError("it has another number of classes than of names")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: not the settings of a run of the tour; name such a run's folder"
-        ) from error
-    if script != name:
-        raise InputError(
-            f"{folder}: is a run of {printable(script)}, not of {name}; draw from it "
-            "with its own script"
-        )
-    return image_shape, n_classes, names
-
-
-def find_classes(classes, n_classes, class_names):
-    """Return the numbers of classes given by number or name; all for None."""
-    if classes is None:
-        return np.arange(n_classes)
-    names = class_names or []
-    numbers = {normal_form(name): i for i, name in enumerate(names)}
-    if not any(name.isdecimal() for name in numbers):
-        numbers |= {str(i): i for i in range(n_classes)}
-    classes = [normal_form(text) for text in classes]
-    for text in classes:
-        if text not in numbers:
-            known = ", ".join(class_names or [f"0 to {n_classes - 1}"])[:200]
-            raise InputError(f"--classes {text}: no such class; there are {known}")
-    return np.array([numbers[text] for text in classes])

@@ -24,8 +24,9 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
-from common import GanRun, GanSettings, generate, scaled, start_run
+from common import GanRun, GanSettings, generate, scaled
 from figures import measure_likelihood
+from sampling import start_run
 
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script

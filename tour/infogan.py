@@ -23,7 +23,8 @@ from dataclasses import dataclass
 
 import metrics
 import numpy as np
-from common import ClassSettings, GanRun, generate, scaled, start_run
+from common import ClassSettings, GanRun, generate, scaled
+from sampling import start_run
 
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from common import GanRun, GanSettings, generate, scaled, start_run
+from common import GanRun, GanSettings, generate, scaled
 from figures import correlate, measure_estimate
+from sampling import start_run
 
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script

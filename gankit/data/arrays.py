@@ -23,12 +23,14 @@ class Data(NamedTuple):
     y: int64 (n,) in [0, n_classes - 1], or -1 for an image without label.
     test: the same, all with labels; None where there are no test images.
     class_names: a text for each class, or None.
+    border: rows and columns at each side that pad_data put around the images.
     """
 
     train: list
     test: list | None
     n_classes: int
     class_names: list | None
+    border: tuple = (0, 0)
 
     @property
     def image_shape(self):
@@ -142,6 +144,40 @@ def fitting(name, size, image_size):
     if fitted != size:
         print(f"The images, {before} (height x width), are resized to {after}")
     return fitted
+
+
+def pad_data(data, multiple):
+    """Return a Data whose images have sides that are multiples of a number.
+
+    multiple: itself a multiple of 8, since the sides are of 4. The pixels at the border
+    are repeated outwards, as many times on opposite sides.
+    """
+    border = tuple(-side % multiple // 2 for side in data.image_shape[:2])
+    if border == (0, 0):
+        return data
+    widths = ((0, 0), *((n, n) for n in border), (0, 0))
+
+    def pad(part):
+        return part and [np.pad(part[0], widths, mode="edge"), part[1]]
+
+    return data._replace(train=pad(data.train), test=pad(data.test), border=border)
+
+
+def crop(images, border):
+    """Return images (n, h, w, c) without `border` rows and columns at each side."""
+    (rows, columns), (height, width) = border, images.shape[1:3]
+    return images[:, rows : height - rows, columns : width - columns]
+
+
+def crop_data(data):
+    """Return a Data as it was before pad_data."""
+
+    def cropped(part):
+        return part and [crop(part[0], data.border), part[1]]
+
+    return data._replace(
+        train=cropped(data.train), test=cropped(data.test), border=(0, 0)
+    )
 
 
 def allocate_images(n, height, width, channels):

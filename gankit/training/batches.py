@@ -186,3 +186,27 @@ class Steps:
 
     def __call__(self, first, n):
         return self._make_steps(tf.constant(first), tf.constant(n))
+
+
+class Phases:
+    """The training steps of a run in phases, which are called as Steps are.
+
+    phases: a Steps for each phase, all with the same columns. starts: () -> the first
+    step of each phase, ascending from 0, which is asked at each call.
+    """
+
+    def __init__(self, phases, starts):
+        self._phases, self._starts = phases, starts
+        self.columns = phases[0].columns
+        variables = [variable for steps in phases for variable in steps.state]
+        self.state = list({id(variable): variable for variable in variables}.values())
+
+    def __call__(self, first, n):
+        figures = []
+        ends = [*self._starts()[1:], first + n]
+        for steps, end in zip(self._phases, ends, strict=True):
+            made = min(end - first, n)
+            if made > 0:
+                figures.append(steps(first, made))
+                first, n = first + made, n - made
+        return tf.concat(figures, 0)

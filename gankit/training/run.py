@@ -123,7 +123,8 @@ class Run:
 
     def compile(self, draw, train_step, state, *, columns, draws, passes=1):
         """Return the run's batches.Steps, to which the arguments belong."""
-        self._n_steps = tf.Variable(1, dtype=tf.int64)
+        if self._n_steps is None:  # one for all phases of a run
+            self._n_steps = tf.Variable(1, dtype=tf.int64)
         return Steps(
             draw,
             train_step,

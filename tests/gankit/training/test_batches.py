@@ -7,6 +7,7 @@ from keras import layers
 from gankit.data.images import scale_images
 from gankit.training.batches import (
     Draws,
+    Phases,
     Steps,
     answer_in_parts,
     check_batch,
@@ -296,3 +297,29 @@ def test_an_update_moves_by_the_losses_gradients(scaled):
     np.testing.assert_allclose(weights[:, 0], [0.5, 0.0], atol=1e-6)
     np.testing.assert_allclose(bias, [-0.5], atol=1e-6)
     assert other.numpy() == 1
+
+
+# ---------------------------------------------------------------- phases
+
+
+def test_each_step_is_made_by_its_phase():
+    shared, own = (tf.Variable(0.0) for _ in range(2))
+
+    def phase(number, *state):
+        def train_step(step, z):
+            shared.assign_add(1.0)
+            return tf.cast(step, tf.float32), float(number)
+
+        return steps_of(train_step, state=[list(state)])
+
+    starts = [0, 3, 3, 5]
+    three = [phase(0, shared), phase(1), phase(2, own, shared), phase(3)]
+    steps = Phases(three, lambda: starts)
+    assert [id(v) for v in steps.state] == [id(shared), id(own)]
+    assert steps.columns == ("a", "b")
+    made = steps(0, 7).numpy()
+    assert made.tolist() == [[0, 0], [1, 0], [2, 0], [3, 2], [4, 2], [5, 3], [6, 3]]
+    assert shared.numpy() == 7
+    assert steps(4, 2).numpy().tolist() == [[4, 2], [5, 3]]
+    starts[1:] = [1, 1, 1]
+    assert steps(1, 1).numpy().tolist() == [[1, 3]]
