@@ -23,6 +23,11 @@ ORDER = [
     ("gankit.training",),
     ("helpers",),
 ]
+# what the scripts of the tour share
+TOUR_ROOMS = [
+    f"tour.{name}"
+    for name in ("common", "figures", "metrics", "own_pictures", "sampling")
+]
 # script -> the scripts that it may import, beside discriminators
 SCRIPTS = {
     "discriminators": (),
@@ -118,7 +123,7 @@ def faults_of(importer, text):
         elif other is not None or target == "discriminators":
             allowed = True
         elif importer.startswith("tour."):
-            allowed = target in ("tour.common", "tour.metrics", "tour.figures")
+            allowed = target in TOUR_ROOMS
         else:
             allowed = target in SCRIPTS.get(importer, ())
         if not allowed:
