@@ -38,6 +38,7 @@ from common import GanRun, load_images  # noqa: E402
 
 from gankit.backend import tf  # noqa: E402
 from gankit.command import run_script  # noqa: E402
+from gankit.training.batches import split_in_parts  # noqa: E402
 
 # the product's type by precision
 PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16"}
@@ -105,13 +106,15 @@ def count_step(script, models, n_batch):
 class TimedRun(GanRun):
     """A run whose steps are timed in turns with a product; it keeps nothing.
 
-    product: () -> a tensor. seconds: of n_steps steps after n_warm_up others, and
-    product_seconds: of as many products, once the steps are made.
+    product: () -> a tensor, set before the steps are made. seconds: of n_steps steps
+    after n_warm_up others, and product_seconds: of as many products, once the steps
+    are made.
     """
 
-    def __init__(self, *args, product, n_steps, n_warm_up, **others):
+    def __init__(self, *args, n_steps, n_warm_up, **others):
         super().__init__(*args, **others)
-        self._product, self._n_timed, self._n_warm_up = product, n_steps, n_warm_up
+        self._n_timed, self._n_warm_up = n_steps, n_warm_up
+        self.product = None
         self.seconds, self.product_seconds = [], []
 
     def read(self):
@@ -125,7 +128,7 @@ class TimedRun(GanRun):
         for i in itertools.islice(numbers, self._n_warm_up + self._n_timed):
             for seconds, function in (
                 (self.seconds, lambda i=i: steps(i, 1).numpy()),
-                (self.product_seconds, self._product),
+                (self.product_seconds, self.product),
             ):
                 start = time.perf_counter()
                 function()
@@ -136,15 +139,23 @@ class TimedRun(GanRun):
         """Nothing is kept."""
 
 
-def define_product(dtype, size):
-    """Return product(), which makes its matrices when it is first called."""
+def define_product(dtype, size, n_parts=1):
+    """Return product(), which makes its matrices when it is first called.
+
+    n_parts: in how many parts it is computed, for threads that have one each.
+    """
     matrices = []
+
+    @tf.function
+    def multiply(a, b):
+        parts = split_in_parts(a, n_parts)
+        return tf.concat([tf.matmul(part, b) for part in parts], 0)
 
     def product():
         if not matrices:
             for _ in range(2):
                 matrices.append(tf.cast(tf.random.normal((size, size)), dtype))
-        return tf.matmul(*matrices)
+        return multiply(*matrices)
 
     return product
 
@@ -158,11 +169,11 @@ def time_script(name, precision, n_steps, n_warm_up, size):
         name,
         settings,
         data=data,
-        product=define_product(PRECISIONS[precision], size),
         n_steps=n_steps,
         n_warm_up=n_warm_up,
     )
     run.prepare()
+    run.product = define_product(PRECISIONS[precision], size, run.side_by_side)
     models = script.define_models(settings, data.image_shape, data.n_classes)
     script.train(
         *models,

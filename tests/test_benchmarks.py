@@ -521,10 +521,10 @@ def test_tour_steps_are_timed_in_turns_with_products(monkeypatch):
     run = tour_steps.TimedRun(
         "wgan",
         GanSettings(precision="float32"),
-        product=product,
         n_steps=3,
         n_warm_up=2,
     )
+    run.product = product
     run.make(steps, None, None, n_steps=5000)
     assert (run.seconds, run.product_seconds) == ([3] * 3, [2] * 3)
     assert made[::2] == [(i, 1) for i in (498, 499, 501, 502, 503)]
@@ -594,8 +594,9 @@ def test_the_table_of_tour_steps():
 
 
 def test_the_product_of_a_precision():
-    product = tour_steps.define_product(tour_steps.PRECISIONS["mixed_bfloat16"], 8)
-    assert product().shape == (8, 8) and product().dtype == "bfloat16"
+    for n_parts in (1, 3):
+        product = tour_steps.define_product("bfloat16", 8, n_parts)
+        assert product().shape == (8, 8) and product().dtype == "bfloat16"
 
 
 # ---------------------------------------------------------------- growth.py

@@ -40,6 +40,8 @@ from gankit.training.batches import check_batch  # noqa: E402
 from gankit.training.budget import check_budget, fit_to_minutes  # noqa: E402
 from gankit.training.devices import (  # noqa: E402
     PRECISIONS,
+    choose_jit,
+    count_parts,
     prepare_tensorflow,
     processor_name,
 )
@@ -257,9 +259,17 @@ class GanRun(Run):
         self.judge = self._described = None
         self._data = data
 
+    @property
+    def side_by_side(self):
+        # a batch stays whole, but much of a step is independent, as d on real and on
+        # generated images: two threads are busier with two operations than with one
+        parts = count_parts(self.settings.threads, self.jit, self.settings.batch)
+        return 2 if parts == 2 else 1
+
     def prepare(self, n_batch=None):
         # before a folder is made: the judge may be none of these images
-        prepare_tensorflow(self.settings.precision, self.settings.threads)
+        settings, self.jit = self.settings, choose_jit(self.settings.jit)
+        prepare_tensorflow(settings.precision, settings.threads, self.side_by_side)
         self.read()
         super().prepare(n_batch)
 

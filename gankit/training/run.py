@@ -74,6 +74,11 @@ class Run:
     def verbose(self):
         return self.settings.verbosity
 
+    @property
+    def side_by_side(self):
+        """How many operations of a step are computed at once, with a thread each."""
+        return self.n_parts
+
     def open(self):
         """Make the run's folder, or find the one that is resumed; once.
 
@@ -103,7 +108,7 @@ class Run:
         self.open()
         if n_batch is not None:
             self.n_parts = count_parts(settings.threads, self.jit, n_batch)
-        prepare_tensorflow(settings.precision, settings.threads, self.n_parts)
+        prepare_tensorflow(settings.precision, settings.threads, self.side_by_side)
         keras.utils.set_random_seed(self.seed)
 
     def sheet_points(self, latent_dim, n=100):

@@ -11,6 +11,7 @@ import keras
 import metrics
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from data_sets import IDX_NAMES, idx_bytes, write_folder
@@ -369,3 +370,18 @@ def test_images_that_are_measured_fit_in_memory():
     ):
         run.real = np.empty((0, *shape), np.uint8)
         assert run.count_measured(times) == n
+
+
+@pytest.mark.parametrize(
+    ("threads", "gpus", "jit", "expected"),
+    [(1, 0, False, 1), (2, 0, False, 2), (4, 0, False, 1), (2, 1, False, 1)]
+    + [(2, 0, True, 1)],
+)
+def test_two_threads_have_two_operations(threads, gpus, jit, expected, monkeypatch):
+    """And with them the bits of one thread."""
+    common = load_script("common")
+    settings = common.GanSettings(threads=threads, precision="float32")
+    run = common.GanRun("dcgan", settings)
+    run.jit, devices = jit, ["GPU"] * gpus
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
+    assert run.side_by_side == expected
