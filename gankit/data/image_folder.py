@@ -65,9 +65,7 @@ def read(name, image_size):
 
     def files(parts):
         return [
-            (path, label)
-            for part, label in parts
-            for path in _image_files(part, folder)
+            (path, label) for part, label in parts for path in image_files(part, folder)
         ]
 
     labelled = [(part, numbers[name]) for name in names for part in classes[name]]
@@ -75,7 +73,7 @@ def read(name, image_size):
     test = files((part, numbers[normal_form(part.name)]) for part in tests)
     if not train:
         raise InputError(f"{folder}: its sub-folders hold no images; put some there")
-    x = _read_images([path for path, _ in train + test], folder, image_size)
+    x = read_images([path for path, _ in train + test], folder, image_size)
     y = np.array([label for _, label in train + test])
     n = len(train)
     return Data([x[:n], y[:n]], [x[n:], y[n:]] if test else None, len(names), names)
@@ -104,12 +102,18 @@ def _sub_folders(folder):
     return paths
 
 
-def _image_files(folder, data):
-    """Return the paths of the images in a folder; data: the data set's folder."""
+def image_files(folder, data, parts=()):
+    """Return the paths of the images in a folder, sorted by name.
+
+    data: the data set's folder. parts: sub-folders that are passed over, by their names
+    in small letters. Raises InputError where the folder holds anything else.
+    """
     root = data.resolve()
     paths = []
     for entry in list_folder(folder):
         path = Path(entry.path)
+        if entry.name.casefold() in parts and entry.is_dir(follow_symlinks=False):
+            continue
         target = Path(os.path.realpath(path))
         if entry.is_symlink() and not target.is_relative_to(root):
             raise InputError(
@@ -132,29 +136,40 @@ def _image_files(folder, data):
     return paths
 
 
-def _read_images(paths, data, image_size):
-    """Return the images, uint8 (n, h, w, c), c 3 where any has colours, else 1."""
+def read_images(paths, data, image_size, read_parts=None):
+    """Return the images, uint8 (n, h, w, c), c 3 where any has colours, else 1.
+
+    data: the folder that they belong to. read_parts: path -> several images of one
+    size; then a list of as many such arrays is returned, all with the same c.
+    """
 
     def read(path):
         try:
-            return read_image(path)
+            return [read_image(path)] if read_parts is None else read_parts(path)
         except InputError as error:
             raise InputError(f"{error}, or move it out of {data}") from error
 
     first = read(paths[0])
-    size, channels = first.shape[:2], first.shape[2]
+    size, channels = first[0].shape[:2], first[0].shape[2]
     height, width = fitting(paths[0], size, image_size)
-    x = allocate_images(len(paths), height, width, channels)
+
+    def allocate():
+        return [allocate_images(len(paths), height, width, channels) for _ in first]
+
+    arrays = allocate()
     for i, path in enumerate(paths):
-        image = read(path)
-        if image_size is None and image.shape[:2] != size:
+        images = read(path)
+        shape = images[0].shape
+        if image_size is None and shape[:2] != size:
             raise InputError(
-                f"{path}: is {image.shape[0]}x{image.shape[1]}, and {paths[0]} "
+                f"{path}: is {shape[0]}x{shape[1]}, and {paths[0]} "
                 f"{size[0]}x{size[1]} (height x width); give --image-size to resize all"
             )
-        if image.shape[2] > x.shape[3]:
-            grey, x = x, allocate_images(len(paths), height, width, 3)
-            x[:i] = grey[:i]
-            del grey
-        x[i] = fit_image(image, height, width, x.shape[3])
-    return x
+        if channels < max(image.shape[2] for image in images):
+            channels, grey = 3, arrays
+            arrays = allocate()
+            for x in arrays:
+                x[:i] = grey.pop(0)[:i]
+        for x, image in zip(arrays, images, strict=True):
+            x[i] = fit_image(image, height, width, channels)
+    return arrays[0] if read_parts is None else arrays
