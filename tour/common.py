@@ -118,6 +118,11 @@ class TourSettings(RunSettings):
     )
 
     @property
+    def bundled(self):
+        """Whether the images are those that the shipped judge knows."""
+        return self.data is None
+
+    @property
     def options(self):
         options = super().options
         if options["judge"] is not None:
@@ -275,7 +280,7 @@ class GanRun(Run):
 
     def read(self):
         """Load the judge, unless there is none for these images."""
-        if self.settings.judge is not None or self.settings.data is None:
+        if self.settings.judge is not None or self.settings.bundled:
             data = self._data and crop_data(self._data)
             self.judge = metrics.load_judge(self.settings.judge, data=data)
             self._described = metrics.describe_real(self.judge, self.inner(self.real))
