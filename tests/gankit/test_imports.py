@@ -26,7 +26,14 @@ ORDER = [
 # what the scripts of the tour share
 TOUR_ROOMS = [
     f"tour.{name}"
-    for name in ("common", "figures", "metrics", "own_pictures", "sampling")
+    for name in (
+        "common",
+        "figures",
+        "metrics",
+        "own_pictures",
+        "pairs",
+        "sampling",
+    )
 ]
 # script -> the scripts that it may import, beside discriminators
 SCRIPTS = {
