@@ -376,7 +376,8 @@ class GanRun(Run):
             if work is not None:
                 ends = itertools.accumulate(map(work, range(n_steps)))
                 n_steps = max(1, sum(end <= n_steps for end in ends))
-            print(f"{n_steps} steps fit in {minutes:g} minutes")
+            steps_text = "1 step fits" if n_steps == 1 else f"{n_steps} steps fit"
+            print(f"{steps_text} in {minutes:g} minutes")
         return self.plan(n_steps)
 
     def describe(self, dataset, **others):

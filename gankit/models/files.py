@@ -1,6 +1,9 @@
 """The model files of a run: saved, found and loaded."""
 
+import contextlib
 import json
+import logging
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -21,8 +24,9 @@ from gankit.models.untrusted import (
     check_output_shape,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 # the runs whose models are shipped: sgan_mnist.py's and sgan_tuned.py's
-SHIPPED_RUN = Path(__file__).resolve().parents[2] / "results" / "sgan_mnist"
+SHIPPED_RUN = ROOT / "results" / "sgan_mnist"
 SHIPPED_TUNED = SHIPPED_RUN.with_name("sgan_tuned")
 # the run whose generator was kept
 SHIPPED_GENERATOR = SHIPPED_RUN.with_name("sgan_mnist_bfloat16")
@@ -41,7 +45,8 @@ def save_model(model, path, class_names=None):
     """
     with write_atomically(path) as temporary:
         try:
-            model.save(temporary)
+            with _without_advice():
+                model.save(temporary)
             if class_names is None:
                 return
             text = json.dumps(class_names)
@@ -53,6 +58,18 @@ def save_model(model, path, class_names=None):
                     file.attrs[CLASS_NAMES] = text
         except RuntimeError as error:  # h5py's, where the disk is full
             raise OSError(" ".join(str(error).split())) from error
+
+
+@contextlib.contextmanager
+def _without_advice():
+    """Save without Keras's advice against the format .h5, which was asked for."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def read_class_names(path):
@@ -103,15 +120,36 @@ def find_model(given, kind, *, tuned=False):
     """
     if given is None:
         return newest_model(kind, tuned=tuned)
-    if not Path(given).is_dir():
-        return Path(given)
-    path = newest_in(given, kind)
+    path = Path(given)
+    if path.is_dir():
+        path = newest_in(given, kind)
     if path is None:
         raise InputError(
             f"{given}: holds no {PREFIXES[kind]}_<step>.keras or .h5; give a file, or "
             "the folder of a run that has one"
         )
+    if kind == "generator":
+        check_script(path)
     return path
+
+
+def check_script(path):
+    """Raise InputError for a generator of the tour, which its own script draws from.
+
+    path: of the model's file; settings.json beside it says what made it.
+    """
+    try:
+        text = path.with_name("settings.json").read_text(encoding="utf-8")
+        name = json.loads(text)["script"]
+        of_tour = name.isidentifier() and (ROOT / "tour" / f"{name}.py").is_file()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
+    if of_tour:
+        run = shlex.quote(str(path.parent))
+        raise InputError(
+            f"{path}: is of a run of tour/{name}.py; draw from it with python "
+            f"tour/{name}.py --sample {run}"
+        )
 
 
 def newest_model(kind, *, tuned=False):

@@ -1,9 +1,11 @@
 import os
 
+import keras
 import pytest
 
 from gankit.command import InputError
 from gankit.models import files
+from parts import refused
 
 
 def make_run(folder, *names, age=0):
@@ -92,3 +94,25 @@ def test_a_model_is_named_by_file_folder_or_not_at_all(tmp_path, monkeypatch):
     assert found(run / "gone.keras") == "gone.keras"
     with pytest.raises(InputError, match="^runs: holds no g_model_<step>"):
         files.find_model("runs", "generator")
+
+
+@pytest.mark.parametrize("named", ["run", "file"])
+def test_a_generator_of_the_tour_has_its_own_script(named, tmp_path):
+    run = tmp_path / "a run"
+    run.mkdir()
+    path = run / "g_model_0005.keras"
+    path.write_bytes(b"")
+    (run / "settings.json").write_text('{"script": "dcgan"}')
+    given = run if named == "run" else path
+    line = refused(files.find_model, given, "generator")
+    assert f"tour/dcgan.py --sample '{run}'" in line and str(path) in line
+    for text in ('{"script": "sgan_mnist"}', '{"script": "../x"}', "[]", "{}", "\xff"):
+        (run / "settings.json").write_text(text, encoding="latin-1")
+        assert files.find_model(given, "generator") == path
+
+
+def test_h5_is_saved_without_advice(tmp_path, capfd, caplog):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    files.save_model(model, tmp_path / "a.h5")
+    assert "legacy" not in capfd.readouterr().err + caplog.text
+    assert keras.saving.load_model(tmp_path / "a.h5").output_shape == (None, 1)
