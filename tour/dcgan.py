@@ -25,6 +25,7 @@ from sampling import start_run
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script
 from gankit.training.batches import define_take, update
+from gankit.training.settings import option
 
 NAME = "dcgan"
 HISTORY = ("d_loss_real", "d_loss_fake", "g_loss")
@@ -33,6 +34,13 @@ HISTORY = ("d_loss_real", "d_loss_fake", "g_loss")
 @dataclass(kw_only=True)
 class Settings(GanSettings):
     """Train a deep convolutional GAN on MNIST, or on images of your own."""
+
+    generator_norm: str = option(
+        "yes",
+        "batch normalisation in the generator; no: left out, as where WGAN's authors "
+        "test which training is stable",
+        choices=("yes", "no"),
+    )
 
 
 def start_weights():
@@ -56,11 +64,12 @@ def define_optimizer():
     return keras.optimizers.Adam(2e-4, beta_1=0.5)
 
 
-def define_generator(latent_dim=100, *, image_shape=(28, 28, 1), width=1.0):
+def define_generator(latent_dim=100, *, image_shape=(28, 28, 1), width=1.0, norm=True):
     """Return the generator, compiled: (n, latent_dim) -> (n, *image_shape) in [-1, 1].
 
     image_shape: height and width must be multiples of 4. width: factor on the maps.
-    The paper starts at 4x4x1024 for 64x64 pixels; here 7x7x128 for MNIST.
+    norm: whether it has batch normalisation. The paper starts at 4x4x1024 for 64x64
+    pixels; here 7x7x128 for MNIST.
     """
     rows, columns, channels = image_shape[0] // 4, image_shape[1] // 4, image_shape[2]
     n_first, n_second = scaled(128, width), scaled(64, width)
@@ -69,7 +78,7 @@ def define_generator(latent_dim=100, *, image_shape=(28, 28, 1), width=1.0):
         rows * columns * n_first, use_bias=False, kernel_initializer=start_weights()
     )(in_lat)
     gen = layers.Reshape((rows, columns, n_first))(gen)
-    gen = layers.ReLU()(normalize()(gen))
+    gen = layers.ReLU()(normalize()(gen) if norm else gen)
     # fractionally strided: 7x7 -> 14x14 -> 28x28
     gen = layers.Conv2DTranspose(
         n_second,
@@ -79,7 +88,7 @@ def define_generator(latent_dim=100, *, image_shape=(28, 28, 1), width=1.0):
         use_bias=False,
         kernel_initializer=start_weights(),
     )(gen)
-    gen = layers.ReLU()(normalize()(gen))
+    gen = layers.ReLU()(normalize()(gen) if norm else gen)
     gen = layers.Conv2DTranspose(
         channels,
         (4, 4),
@@ -238,9 +247,11 @@ def describe_step(figures):
 
 def define_models(settings, image_shape, n_classes):
     """Return g_model and d_model for a run with these settings."""
-    width = settings.width
+    width, norm = settings.width, settings.generator_norm == "yes"
     return (
-        define_generator(settings.latent_dim, image_shape=image_shape, width=width),
+        define_generator(
+            settings.latent_dim, image_shape=image_shape, width=width, norm=norm
+        ),
         define_discriminator(image_shape, width=width),
     )
 

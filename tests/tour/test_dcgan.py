@@ -63,6 +63,19 @@ def test_the_constraints_on_the_architecture():
     assert kinds[-1] == "Dense" and d_model.layers[-1].activation.__name__ == "linear"
 
 
+@pytest.mark.parametrize("name", ["dcgan", "wgan", "wgan_gp"])
+def test_the_generator_can_do_without_normalisation(name):
+    """For the comparison of which training is stable (Arjovsky et al. 2017, 4.3)."""
+    script = load_script(name)
+    for given, n in (({}, 2), ({"generator_norm": "no"}, 0)):
+        settings = script.Settings(width=0.1, latent_dim=4, **given)
+        g_model, d_model = script.define_models(settings, (28, 28, 1), 10)
+        assert len(of_kind(g_model, "BatchNormalization")) == n
+        assert len(of_kind(g_model, "ReLU")) == 2
+        # d keeps what it has
+        assert len(of_kind(d_model, "BatchNormalization")) == (name != "wgan_gp")
+
+
 @pytest.mark.statement("DCGAN-2")
 def test_the_constraints_on_training():
     keras.utils.set_random_seed(1)

@@ -12,13 +12,13 @@ from tour_scripts import SCRIPTS, TOUR
 NETWORKS = ["start_weights", "normalize"]
 BUDGETS = {
     "dcgan": (120, []),
-    "cgan": (67, [*NETWORKS, "define_optimizer", "describe_step"]),
+    "cgan": (76, [*NETWORKS, "define_optimizer", "describe_step"]),
     "acgan": (
         59,
         [*NETWORKS, "define_optimizer", "define_generator", "define_draw"]
         + ["define_sample", "define_models"],
     ),
-    "infogan": (175, NETWORKS),
+    "infogan": (176, NETWORKS),
     "wgan": (107, [*NETWORKS, "define_generator"]),
     "wgan_gp": (
         58,
