@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from gankit.training.batches import Draws
 from parts import moved, values
+from tour_scripts import load_script
 
 SHAPE = (8, 8, 1)
 
