@@ -13,10 +13,8 @@ the same labelled images for all methods. No run is left out, and each figure is
 a run's last step: no step is chosen by test accuracy.
 """
 
-import argparse
 import csv
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -30,7 +28,7 @@ from gankit.folders import write_atomically
 from gankit.pictures import plain_style, save_figure
 from gankit.training.budget import check_budget
 from gankit.training.devices import PRECISIONS, count_cores, processor_name
-from gankit.training.grid import Grid, GridRun
+from gankit.training.grid import MAX_DRAWS, Grid, GridRun, seeds_of
 from gankit.training.records import write_rows
 from gankit.training.settings import DataSettings, add_options, check_positive
 from sgan_tuned import INGREDIENTS
@@ -41,7 +39,6 @@ SCRIPTS = {
     "tuned": "sgan_tuned.py",
 }
 WITHOUT = "tuned-without-"
-MAX_DRAWS = 10_000
 COLUMNS = (
     "method",
     "labels",
@@ -97,22 +94,6 @@ def parse_arguments(argv):
     add("--precision", choices=PRECISIONS, help="of each run (default: float32)")
     add("--max-steps", type=int, metavar="N", help="of each run, for a quick try")
     return parser.parse_args(argv)
-
-
-def seeds_of(text):
-    """'1-3,7' -> [1, 2, 3, 7]; for --seeds."""
-    seeds = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-        first, last = map(int, (match[1], match[2] or match[1])) if match else (0, -1)
-        if last < first:
-            raise argparse.ArgumentTypeError(f"{text}: give seeds as 1-10 or 1,4,7")
-        if last >= 2**31:
-            raise argparse.ArgumentTypeError(f"{last}: must be from 0 to 2147483647")
-        if last - first >= MAX_DRAWS:
-            raise argparse.ArgumentTypeError(f"{part}: give at most {MAX_DRAWS} seeds")
-        seeds += range(first, last + 1)
-    return seeds
 
 
 def check_arguments(args):

@@ -1,9 +1,11 @@
 """Keep what is small of finished runs of the tour, under results/tour/.
 
     python results/keep.py runs/FOLDER ...
+    python results/keep.py runs/tour/*/          # those of tour/run_all.py
 
 Of each run: its settings, measures and figures, its curves and its last sheet, in
-results/tour/<script>/seed-<seed>/. What is kept already is never replaced.
+results/tour/<name>/seed-<seed>/, the name being its script's, or what tour/run_all.py
+calls it. What is kept already is never replaced.
 """
 
 import json
@@ -33,7 +35,10 @@ def keep(run, kept=KEPT):
     if not (run / "figures.json").is_file():
         raise InputError(f"{run}: no finished run of the tour; let it finish first")
     described = json.loads((run / "settings.json").read_text(encoding="utf-8"))
-    out = new_folder(kept / described["script"] / f"seed-{described['seed']}")
+    name = described["script"]
+    if (run / "result.json").is_file():
+        name = json.loads((run / "result.json").read_text(encoding="utf-8"))["run"]
+    out = new_folder(kept / name / f"seed-{described['seed']}")
     for name in FILES:
         shutil.copyfile(run / name, out / name)
     sheet = f"generated_plot_{described['n_steps']:04d}.png"

@@ -1,4 +1,3 @@
-import argparse
 import json
 import shutil
 import signal
@@ -155,18 +154,6 @@ def test_the_results_of_a_finished_run(tmp_path, monkeypatch):
         "threads": 3,
         "processor": "A, 2 GHz",
     }
-
-
-def test_seeds():
-    assert compare_labels.seeds_of("1-3,7") == [1, 2, 3, 7]
-    assert compare_labels.seeds_of("4") == [4]
-    for text in ("", "5-1", "x", "1-", "-1"):
-        with pytest.raises(argparse.ArgumentTypeError, match="give seeds as 1-10"):
-            compare_labels.seeds_of(text)
-    with pytest.raises(argparse.ArgumentTypeError, match="from 0 to 2147483647"):
-        compare_labels.seeds_of("2147483648")
-    with pytest.raises(argparse.ArgumentTypeError, match="at most 10000 seeds"):
-        compare_labels.seeds_of("0-2147483647")
 
 
 # ---------------------------------------------------------------- runs

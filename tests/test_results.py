@@ -408,3 +408,6 @@ def test_finished_runs_of_the_tour_are_kept_once(tmp_path, capsys):
         assert sheet.convert("RGB").getpixel((0, 0)) == (200, 20, 2)
     with pytest.raises(InputError, match="holds files already"):
         keep.keep(run, kept)
+    # tour/run_all.py names runs of a script with other options
+    (run / "result.json").write_text('{"run": "gan-other"}', encoding="utf-8")
+    assert keep.keep(run, kept) == kept / "gan-other" / "seed-3"

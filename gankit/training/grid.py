@@ -5,6 +5,7 @@ what was stopped goes on. The scripts are any that have --out, --verbose and, wh
 they can go on, --resume.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import datetime
@@ -12,6 +13,7 @@ import json
 import logging
 import os
 import pkgutil
+import re
 import shutil
 import signal
 import statistics
@@ -41,6 +43,23 @@ from gankit.training.devices import count_gpus
 from gankit.training.records import FINISHED
 
 ROOT = Path(__file__).resolve().parents[2]
+MAX_DRAWS = 10_000
+
+
+def seeds_of(text):
+    """'1-3,7' -> [1, 2, 3, 7]; for --seeds."""
+    seeds = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        first, last = map(int, (match[1], match[2] or match[1])) if match else (0, -1)
+        if last < first:
+            raise argparse.ArgumentTypeError(f"{text}: give seeds as 1-10 or 1,4,7")
+        if last >= 2**31:
+            raise argparse.ArgumentTypeError(f"{last}: must be from 0 to 2147483647")
+        if last - first >= MAX_DRAWS:
+            raise argparse.ArgumentTypeError(f"{part}: give at most {MAX_DRAWS} seeds")
+        seeds += range(first, last + 1)
+    return seeds
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,3 +1,4 @@
+import argparse
 import dataclasses
 import io
 import json
@@ -459,3 +460,15 @@ def test_without_a_terminal_no_line_is_kept(tmp_path, capsys):
 def test_nothing_here_knows_this_projects_methods():
     text = Path(grid.__file__).read_text(encoding="utf-8")
     assert not any(word in text for word in ("sgan", "tuned", "labels"))
+
+
+def test_seeds():
+    assert grid.seeds_of("1-3,7") == [1, 2, 3, 7]
+    assert grid.seeds_of("4") == [4]
+    for text in ("", "5-1", "x", "1-", "-1"):
+        with pytest.raises(argparse.ArgumentTypeError, match="give seeds as 1-10"):
+            grid.seeds_of(text)
+    with pytest.raises(argparse.ArgumentTypeError, match="from 0 to 2147483647"):
+        grid.seeds_of("2147483648")
+    with pytest.raises(argparse.ArgumentTypeError, match="at most 10000 seeds"):
+        grid.seeds_of("0-2147483647")

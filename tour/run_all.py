@@ -1,0 +1,229 @@
+"""Make the recorded runs of the tour, or those of one's own data.
+
+    python tour/run_all.py                                # all, one after another
+    python tour/run_all.py --runs dcgan cgan --seeds 1-3 --jobs 2 --threads 1
+    python tour/run_all.py --out DIR                      # DIR goes on where it stopped
+    python tour/run_all.py --cluster tcp://HOST:8786      # on a Dask cluster
+
+Each run is a folder in --out, as its script makes it. figures.csv there has a row a
+run, and table.md the mean and standard deviation of each figure over the seeds. Where
+there are several GPUs, each run at work has one to itself.
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from common import ROOT  # noqa: F401  puts the repository on the path
+
+from gankit.command import InputError, OneLineParser, run_script
+from gankit.data.load import load_arrays
+from gankit.folders import write_atomically
+from gankit.training.devices import PRECISIONS, count_cores
+from gankit.training.grid import Grid, GridRun, seeds_of
+from gankit.training.records import write_rows
+from gankit.training.settings import DataSettings, add_options, check_positive
+
+# options that all the runs of a folder share
+SHARED = ("data", "image_size", "judge", "precision", "max_steps")
+# of a run's row, before its figures
+COLUMNS = ("run", "script", "options", "seed", "threads", "processor")
+
+
+class Experiment(NamedTuple):
+    """A script of the tour and how it is started; seeds: how many are recorded."""
+
+    script: str
+    options: tuple = ()
+    seeds: int = 3
+
+
+EXPERIMENTS = {
+    "gan": Experiment("gan"),
+    "dcgan": Experiment("dcgan"),
+    "cgan": Experiment("cgan"),
+    "infogan": Experiment("infogan", seeds=5),
+    "acgan": Experiment("acgan"),
+    "wgan": Experiment("wgan"),
+    "wgan_gp": Experiment("wgan_gp"),
+    # which training is stable without batch normalisation in the generator
+    "dcgan-plain": Experiment("dcgan", ("--generator-norm", "no")),
+    "wgan-plain": Experiment("wgan", ("--generator-norm", "no")),
+}
+
+
+def parse_arguments(argv):
+    parser = OneLineParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add(
+        "--runs",
+        nargs="+",
+        default=list(EXPERIMENTS),
+        choices=list(EXPERIMENTS),
+        metavar="NAME",
+        help=f"which: {', '.join(EXPERIMENTS)} (default: all)",
+    )
+    add(
+        "--seeds",
+        type=seeds_of,
+        metavar="A-B",
+        help="these seeds: 1-3 or 1,4,7 (default: as many as are recorded of each)",
+    )
+    add(
+        "--out",
+        default="runs/tour",
+        metavar="DIR",
+        help="folder of the runs and figures; runs already there are not made again "
+        "(default: runs/tour)",
+    )
+    add("--jobs", type=int, metavar="N", help="runs side by side (default: 1)")
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads a run (default: the cores shared out; 1 on a cluster)",
+    )
+    add("--cluster", metavar="ADDRESS", help="a Dask scheduler, instead of --jobs")
+    add_options(parser, DataSettings, "data", "image_size")
+    add("--judge", metavar="FILE", help="of each run, for --data of one's own")
+    add("--precision", choices=PRECISIONS, help="of each run (default: auto)")
+    add("--max-steps", type=int, metavar="N", help="of each run, for a quick try")
+    return parser.parse_args(argv)
+
+
+def check_arguments(args):
+    """Raise InputError for runs that can't be made."""
+    check_positive(vars(args), ("jobs", "threads", "max_steps"))
+    if args.cluster is not None and args.jobs is not None:
+        raise InputError("--cluster and --jobs: give one of them")
+    for name in ("data", "judge"):
+        if vars(args)[name] is not None:
+            path = Path(vars(args)[name])
+            if not path.exists():
+                raise InputError(f"--{name} {path}: no such file; check the name")
+            setattr(args, name, str(path.resolve()))
+
+
+def define_run(name, seed, shared, threads):
+    """Return the GridRun of an experiment and a seed."""
+    experiment = EXPERIMENTS[name]
+    options = ["--seed", seed, *experiment.options, "--threads", threads]
+    for option, value in shared.items():
+        if value is not None:
+            options += [f"--{option.replace('_', '-')}", value]
+    steps = shared["max_steps"]
+    return GridRun(
+        name=f"{name}-{seed}",
+        script=f"tour/{experiment.script}.py",
+        options=tuple(options),
+        resume=() if steps is None else ("--max-steps", steps),
+        read="run_all:read_results",
+        facts={
+            "run": name,
+            "script": experiment.script,
+            "options": " ".join(map(str, experiment.options)),
+            "seed": seed,
+        },
+    )
+
+
+def read_results(folder):
+    """Return what a run's row says: the figures of its last step, and the machine.
+
+    A run that was cut short by --max-steps has the measures of its last step alone.
+    """
+    path = folder / "figures.json"
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {name: value for name, value in found.items() if name != "parameters"}
+    with open(folder / "measures.csv", newline="", encoding="utf-8") as file:
+        *_, last = csv.DictReader(file)
+    return {name: float(text) if text else None for name, text in last.items()}
+
+
+def read_rows(folder):
+    """Return the rows of the runs that a folder has, by their folders' names."""
+    rows = {}
+    for path in sorted(folder.glob("*/result.json")):
+        try:
+            row = json.loads(path.read_text(encoding="utf-8"))
+            float(row["seconds"]), row["run"], int(row["seed"])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise InputError(
+                f"{path}: not the result of a run of this script; name another --out"
+            ) from error
+        rows[path.parent.name] = row
+    return rows
+
+
+def figures_of(rows):
+    """Return the names of the figures that rows have, in their order."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if name not in COLUMNS]
+
+
+def save_rows(folder, rows):
+    """Write figures.csv, with a row a run, and table.md, a row an experiment."""
+    names = [*COLUMNS, *figures_of(rows)]
+    write_rows(
+        folder / "figures.csv",
+        [names, *([row.get(name) for name in names] for row in rows)],
+    )
+    with write_atomically(folder / "table.md") as path:
+        path.write_text(describe(rows), encoding="utf-8")
+
+
+def describe(rows):
+    """Return each experiment's figures as Markdown, mean ± standard deviation."""
+    by_run = {}
+    for row in rows:
+        by_run.setdefault(row["run"], []).append(row)
+    lines = ["| run | seeds | figures of the last step |", "|---|---:|---|"]
+    for name, of_run in by_run.items():
+        texts = []
+        for figure in figures_of(of_run):
+            values = [row[figure] for row in of_run if row.get(figure) is not None]
+            if values and figure not in ("epoch", "step"):
+                sd = f" ± {np.std(values, ddof=1):.3g}" if len(values) > 1 else ""
+                texts.append(f"{figure} {np.mean(values):.4g}{sd}")
+        lines.append(f"| `{name}` | {len(of_run)} | {', '.join(texts)} |")
+    return "\n".join(lines) + "\n"
+
+
+def start(args):
+    check_arguments(args)
+    load_arrays(args.data, args.image_size)
+    shared = {name: vars(args)[name] for name in SHARED}
+    threads = args.threads
+    if threads is None:
+        threads = 1 if args.cluster else max(1, count_cores() // (args.jobs or 1))
+    runs = [
+        define_run(name, seed, shared, threads)
+        for name in dict.fromkeys(args.runs)
+        for seed in args.seeds or range(1, EXPERIMENTS[name].seeds + 1)
+    ]
+    with Grid(args.out, shared) as grid:
+        rows = read_rows(grid.out)
+
+        def record(row):
+            save_rows(grid.out, list(rows.values()))
+            fid = row.get("judge_fid")
+            figure = "" if fid is None else f"judge-FID {fid:.3g}, "
+            return f"{figure}{row['seconds'] / 60:.1f} minutes"
+
+        grid.make(runs, rows, record, kind="run", jobs=args.jobs, cluster=args.cluster)
+        if rows:
+            save_rows(grid.out, list(rows.values()))
+            print(describe(list(rows.values())))
+    grid.tell_end()
+
+
+def main(argv=None):
+    return run_script("run_all.py", lambda: start(parse_arguments(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
