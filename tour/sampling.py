@@ -1,12 +1,15 @@
 """Start a script of the tour: train, or draw from a run that was trained."""
 
+import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from common import GanRun, GanSettings, TourSettings, load_images
 
+from gankit.backend import keras
 from gankit.command import InputError, printable
 from gankit.data.arrays import LARGEST_SIDE, MOST_CLASSES, crop
 from gankit.data.images import scale_images
@@ -18,6 +21,8 @@ from gankit.training.devices import count_cores, prepare_tensorflow
 from gankit.training.run import draw_seed
 from gankit.training.settings import read_options
 
+# float32: itself, its gradient, and two moments of the optimizer
+WEIGHT_BYTES = 16
 # images of a sheet that --sample draws
 LARGEST_SHEET = 1000
 
@@ -49,14 +54,62 @@ def start_run(
     data = load(settings)
     run = GanRun(name, settings, data=data, **of_run)
     run.prepare()
+    with emptied(run), fitting_memory(data.image_shape):
+        models = define_models(settings, data.image_shape, data.n_classes)
     train(
-        *define_models(settings, data.image_shape, data.n_classes),
+        *models,
         data.train,
         *((settings.latent_dim,) if points else ()),
         settings.steps,
         settings.batch,
         run=run,
     )
+
+
+@contextlib.contextmanager
+def emptied(run):
+    """Leave no empty folder of a new run behind where its networks can't be built."""
+    try:
+        yield
+    except InputError:
+        with contextlib.suppress(OSError):  # of a run that is resumed it is not empty
+            run.folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def fitting_memory(image_shape):
+    """Raise InputError before weights are made that can't be trained in the memory.
+
+    A weight takes WEIGHT_BYTES. image_shape: of the images, for the line.
+    """
+    add_weight, n_weights = keras.layers.Layer.add_weight, 0
+
+    def add_if_it_fits(layer, shape=None, *args, **others):
+        nonlocal n_weights
+        n_weights += int(np.prod(shape or ()))
+        if n_weights * WEIGHT_BYTES > memory_bytes():
+            height, width, _ = image_shape
+            raise InputError(
+                f"images of {height}x{width}: the networks have more than "
+                f"{n_weights / 1e6:.0f} million weights, too many for this machine's "
+                "memory; give a smaller --image-size or --width"
+            )
+        return add_weight(layer, shape, *args, **others)
+
+    keras.layers.Layer.add_weight = add_if_it_fits
+    try:
+        yield
+    finally:
+        keras.layers.Layer.add_weight = add_weight
+
+
+def memory_bytes():
+    """Return how much memory this machine has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # where that isn't known
+        return float("inf")
 
 
 class Opened(NamedTuple):
@@ -91,7 +144,8 @@ def open_run(name, settings, define_models, n_models=1):
         raise InputError(f"{folder}: has no checkpoint to draw from; let it run longer")
     path, step, values, *_ = found
     image_shape, n_classes, *_ = described
-    models = define_models(before, image_shape, n_classes)[:n_models]
+    with fitting_memory(image_shape):
+        models = define_models(before, image_shape, n_classes)[:n_models]
     variables = [variable for model in models for variable in model.variables]
     fill(path, values[: len(variables)], variables)
     seed = draw_seed() if settings.seed is None else settings.seed

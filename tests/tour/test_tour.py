@@ -385,3 +385,17 @@ def test_two_threads_have_two_operations(threads, gpus, jit, expected, monkeypat
     run.jit, devices = jit, ["GPU"] * gpus
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
     assert run.side_by_side == expected
+
+
+@by_script
+def test_networks_that_the_memory_cannot_hold_are_refused(
+    name, small_data, tmp_path, monkeypatch, capsys
+):
+    sampling = load_script("sampling")
+    monkeypatch.setattr(sampling, "memory_bytes", lambda: 16 * 1000)
+    add_weight = keras.layers.Layer.add_weight
+    options = options_of(name, small_data, tmp_path / "out", "--width", 1)
+    line = fails(load_script(name), capsys, *options)
+    assert "images of " in line and "million weights" in line and "--width" in line
+    assert not (tmp_path / "out").exists()
+    assert keras.layers.Layer.add_weight is add_weight
