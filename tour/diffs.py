@@ -21,6 +21,7 @@ LADDER = (
     ("cgan", "acgan", "the class leaves d's input for its output: two losses"),
     ("dcgan", "infogan", "codes, the network Q, mutual information"),
     ("dcgan", "wgan", "a linear critic, its loss, five updates, clipping"),
+    ("dcgan", "context_encoder", "latent points to images with holes; a joint loss"),
     ("wgan", "wgan_gp", "the gradient penalty in the place of clipping"),
 )
 

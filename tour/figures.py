@@ -12,6 +12,9 @@ from gankit.backend import keras, layers, tf
 from gankit.data.images import scale_images
 from gankit.models.classify import batch_size
 
+# values of filled images that are compared at once, half a GiB as float64
+LARGEST_COMPARED = 1 << 26
+
 
 def measure_likelihood(sample, dataset, run):
     """Return the Parzen window's log-likelihood of test images.
@@ -155,3 +158,53 @@ def correlate(folder, evaluated, made):
         f"{name}_correlation": metrics.spearman(values, measured["judge_fid"])
         for name, values in columns.items()
     }
+
+
+def measure_filling(fill, draw_masks, dataset, run):
+    """Return how well holes in test images are filled, a dict; {} without test images.
+
+    fill: (X, masks) -> the filled images; draw_masks: float32 (n, 4) in [0, 1) -> a
+    tensor (n, h, w, 1); dataset: [X, y], X uint8. Of the pixels in the holes: l1, l2:
+    mean absolute and squared error, percent, with pixels in [0, 1]; psnr, dB, left out
+    where it is infinite; variation: the total variation relative to the truth's, left
+    out where that is 0; with a judge also agreement: the percentage of filled images
+    that it takes for what they were. The same of two ways without a network, by names
+    that begin so: mean_, the mean training image, and nearest_, the training image
+    whose pixels around the hole are nearest; and true_agreement, of the images without
+    a hole. Of as many images as are measured, fewer of large ones.
+    """
+    if run.test is None:
+        return {}
+    n = max(1, LARGEST_COMPARED // int(np.prod(dataset[0].shape[1:])))
+    n = min(n, run.count_measured(), len(run.test[0]))
+    X, y = (part[:n] for part in run.test)
+    places = run.rng_of(1).random((n, 4), np.float32)
+    hidden = np.asarray(draw_masks(places)) > 0
+    mean = sum(x.sum(axis=0, dtype=np.float64) for x in np.array_split(dataset[0], 100))
+    mean = np.rint(mean / len(dataset[0])).astype(np.uint8)
+    nearest = metrics.nearest_by_context(dataset[0], X, hidden)
+    ways = {
+        "": fill(X, hidden),
+        "mean_": np.where(hidden, mean, X),
+        "nearest_": np.where(hidden, dataset[0][nearest], X),
+    }
+    true_variation = metrics.total_variation_in(X, hidden)
+    found = {}
+
+    def judged(images):
+        _, probabilities = run.judge.answer(run.inner(images))
+        return metrics.agreement(probabilities, y)
+
+    for way, images in ways.items():
+        found[f"{way}l1"] = metrics.mean_error(X, images, hidden)
+        found[f"{way}l2"] = metrics.mean_error(X, images, hidden, power=2)
+        if not np.array_equal(images, X):
+            found[f"{way}psnr"] = metrics.psnr(X, images, hidden)
+        if true_variation:
+            variation = metrics.total_variation_in(images, hidden)
+            found[f"{way}variation"] = variation / true_variation
+        if run.judge is not None:
+            found[f"{way}agreement"] = judged(images)
+    if run.judge is not None:
+        found["true_agreement"] = judged(X)
+    return found

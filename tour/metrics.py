@@ -670,3 +670,80 @@ def ridge_error(train, held_out, test):
         ]
         found.append(errors)
     return 100.0 * float(min(found, key=lambda errors: errors[0])[1])
+
+
+# holes that were filled
+
+
+def psnr(truth, images, where):
+    """Return the peak signal-to-noise ratio of images, in dB; inf for equal ones.
+
+    truth, images: uint8 (n, h, w, c). where: bool (n, h, w, 1), the pixels that count,
+    of all images together: their own ratios have no mean where one is predicted
+    exactly. Raises InputError where none counts.
+    """
+    found = _chosen(truth, where), _chosen(images, where)
+    if np.array_equal(*found):
+        return float("inf")
+    return float(skimage_metrics.peak_signal_noise_ratio(*found, data_range=255))
+
+
+def mean_error(truth, images, where, power=1):
+    """Return the mean of |truth - images|^power, percent, with pixels in [0, 1].
+
+    truth, images, where: see psnr.
+    """
+    difference = _chosen(truth, where) / 255.0 - _chosen(images, where) / 255.0
+    return 100.0 * float(np.mean(np.abs(difference) ** power))
+
+
+def _chosen(images, where):
+    """Return the values of the pixels that count, uint8 (m,)."""
+    check_images(images)
+    if not where.any():
+        raise InputError("no pixel is to be compared; hide at least one")
+    return images[np.broadcast_to(where, images.shape)]
+
+
+def total_variation_in(images, where):
+    """Return total_variation's sum over the neighbours that both count.
+
+    images: uint8 (n, h, w, c); where: bool (n, h, w, 1), the pixels that count.
+    """
+    total, first = 0.0, 0
+    for x in _chunks(images):
+        part = where[first : first + len(x)]
+        first += len(x)
+        for axis in (1, 2):
+            both = np.take(part, range(1, x.shape[axis]), axis)
+            both = both & np.take(part, range(x.shape[axis] - 1), axis)
+            total += np.abs(np.diff(x, axis=axis)).sum(where=both)
+    return float(total)
+
+
+def nearest_by_context(x, x_test, hidden):
+    """Return which image is nearest to each test image where that is not hidden.
+
+    int64 (n_test,), by the L2 distance. x, x_test: uint8 (n, h, w, c); hidden: bool
+    (n_test, h, w, 1). Of two that are equally near, the first.
+    """
+    check_images(x)
+    d = int(np.prod(x.shape[1:]))
+    rows, columns = (max(1, min(most, LARGEST_BLOCK // d)) for most in (512, 8192))
+    found = np.empty(len(x_test), np.int64)
+    for first in range(0, len(x_test), rows):
+        part = slice(first, first + rows)
+        seen = np.broadcast_to(~hidden[part], x_test[part].shape)
+        seen = seen.reshape(len(seen), d).astype(np.float32)
+        context = _flat(x_test[part]) * seen
+        least = np.full(len(context), np.inf, np.float32)
+        for begin in range(0, len(x), columns):
+            block = _flat(x[begin : begin + columns])
+            # but for the context's own square, which is the same for all
+            distances = seen @ np.square(block).T - 2 * (context @ block.T)
+            nearest = distances.argmin(axis=1)
+            value = distances[np.arange(len(context)), nearest]
+            closer = value < least
+            least[closer] = value[closer]
+            found[part][closer] = begin + nearest[closer]
+    return found

@@ -1,15 +1,19 @@
-"""Pictures of one's own for a trained network: read, padded to fit, written beside.
+"""Pictures of one's own for a trained network: read, made to fit, written beside.
 
 A picture is uint8 (h, w, c) in [0, 255], c 1 (grey) or 3 (RGB).
 """
 
+import re
+
 import numpy as np
 from common import ROOT  # noqa: F401  puts the repository on the path
 
-from gankit.backend import Image
+from gankit.backend import Image, LazyModule
 from gankit.command import InputError
 from gankit.data.images import find_images, fit_image, read_image
 from gankit.folders import writable_folder, write_atomically
+
+ndimage = LazyModule("scipy.ndimage")
 
 
 def read_pictures(paths, channels):
@@ -69,3 +73,116 @@ def pad_picture(picture, multiple):
         widths.append((more // 2, more - more // 2))
         places.append(slice(more // 2, more // 2 + side))
     return np.pad(picture, (*widths, (0, 0)), mode="edge"), tuple(places)
+
+
+def read_mask(mask, path, shape):
+    """Return where the hole of a picture is, bool (h, w), and its box.
+
+    mask: 'x,y,w,h' in pixels from the upper left, or the path of a picture of the same
+    size, in which the hole is what is brighter than a middle grey. path, shape: of the
+    picture. The box is a pair of slices. Raises InputError for a mask that is none of
+    this picture, that hides nothing, or all.
+    """
+    hole = np.zeros(shape[:2], bool)
+    size = f"{shape[1]}x{shape[0]} pixels (width x height)"
+    if numbers := re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", mask):
+        x, y, width, height = map(int, numbers.groups())
+        if x + width > shape[1] or y + height > shape[0]:
+            raise InputError(
+                f"--mask {mask}: reaches out of {path}, which has {size}; name a hole "
+                "inside"
+            )
+        hole[y : y + height, x : x + width] = True
+    elif re.fullmatch(r"[-+\d.,; ]+", mask):
+        raise InputError(f"--mask {mask}: must be x,y,w,h, whole numbers, or a picture")
+    else:
+        ((_, image),) = read_pictures([mask], 1)
+        if image.shape[:2] != hole.shape:
+            raise InputError(
+                f"{mask}: has {image.shape[1]}x{image.shape[0]} pixels, and {path} has "
+                f"{size}; make a mask of its size"
+            )
+        hole = image[..., 0] > 127
+    if hole.all() or not hole.any():
+        what = "all" if hole.all() else "nothing"
+        raise InputError(f"--mask {mask}: hides {what} of {path}; name a hole in it")
+    (box,) = ndimage.find_objects(hole.astype(np.uint8))
+    return hole, box
+
+
+def fill_pictures(paths, mask, out, fill, window_shape, limits):
+    """Fill the hole in pictures of any size; write each to NAME-filled.png.
+
+    mask: see read_mask. out: see name_results. fill: ([window], [mask]), uint8 and
+    bool, (1, h, w, c) and (1, h, w, 1) -> the same window, filled there. window_shape:
+    height, width and channels that it takes. limits: where a window may have its hole,
+    of rows and of columns: (begin, end, least, most). Every pixel that the mask doesn't
+    hide stays as it is. Raises InputError, before anything is filled, for what can't
+    be read, for a hole that is too large, and for colour where a window is grey.
+    """
+    pictures, holes = read_pictures(paths, 3), []
+    for path, picture in pictures:
+        hole, box = read_mask(mask, path, picture.shape)
+        (height, width), most = hole[box].shape, [axis[3] for axis in limits]
+        if height > most[0] or width > most[1]:
+            raise InputError(
+                f"{path}: the hole is {width}x{height} pixels (width x height), and "
+                f"the network fills up to {most[1]}x{most[0]}; name a smaller one, or "
+                "take a smaller copy of the picture, or train with another --image-size"
+            )
+        if window_shape[2] == 1 and (picture != picture[..., :1]).any():
+            raise InputError(
+                f"{path}: is in colour, and the network fills grey pictures; make it "
+                "grey, or train on pictures in colour"
+            )
+        holes.append((hole, box))
+    targets = name_results([path for path, _ in pictures], "filled", out)
+    for target, (_, picture), place in zip(targets, pictures, holes, strict=True):
+        picture = picture[..., : window_shape[2]].copy()
+        fill_picture(picture, *place, fill, window_shape, limits)
+        write_picture(picture, target)
+        print(f"{target}: written")
+
+
+def fill_picture(picture, hole, box, fill, window_shape, limits):
+    """Fill the hole of one picture in place; see fill_pictures.
+
+    The network sees a window around the hole. What of it lies outside the picture gets
+    the colour of the nearest pixel that is in the picture and not in the hole: nothing
+    that the hole hides is looked at.
+    """
+    window, masked = [], np.ones((1, *window_shape[:2], 1), bool)
+    for axis, (part, (begin, end, least, _)) in enumerate(
+        zip(box, limits, strict=True)
+    ):
+        side, size = window_shape[axis], part.stop - part.start
+        # in the middle, and in the picture, as far as the hole then is where it may be
+        start = (part.start + part.stop - side) // 2
+        start = min(max(start, 0), max(picture.shape[axis] - side, 0))
+        start = min(max(start, part.stop - end), part.start - begin)
+        # a hole that is too small for the network is hidden with more around it
+        hidden = max(size, least)
+        first = part.start - start - (hidden - size) // 2
+        first = min(max(first, begin), end - hidden)
+        index = np.arange(side)
+        inside = (index >= first) & (index < first + hidden)
+        masked &= np.expand_dims(inside, (0, 2, 3) if axis == 0 else (0, 1, 3))
+        window.append(np.arange(start, start + side))
+    rows, columns = window
+    seen = np.zeros(window_shape[:2], bool)
+    in_rows = (rows >= 0) & (rows < picture.shape[0])
+    in_columns = (columns >= 0) & (columns < picture.shape[1])
+    place = np.ix_(rows[in_rows], columns[in_columns])
+    at = np.ix_(in_rows, in_columns)
+    seen[at] = ~hole[place]
+    pixels = np.zeros(window_shape, np.uint8)
+    pixels[at] = picture[place]
+    nearest = ndimage.distance_transform_edt(
+        ~seen, return_distances=False, return_indices=True
+    )
+    pixels = pixels[tuple(nearest)]
+    filled = fill(pixels[np.newaxis], masked)[0]
+    picture[box][hole[box]] = filled[
+        box[0].start - rows[0] : box[0].stop - rows[0],
+        box[1].start - columns[0] : box[1].stop - columns[0],
+    ][hole[box]]

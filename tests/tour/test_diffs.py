@@ -19,6 +19,7 @@ BUDGETS = {
         + ["define_sample", "define_models"],
     ),
     "infogan": (176, NETWORKS),
+    "context_encoder": (213, NETWORKS),
     "wgan": (107, [*NETWORKS, "define_generator"]),
     "wgan_gp": (
         58,

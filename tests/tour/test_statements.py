@@ -16,6 +16,7 @@ STATEMENTS = {
     "acgan": ("ACGAN", 3),
     "infogan": ("INFO", 4),
     "wgan": ("WGAN", 5),
+    "context_encoder": ("CTX", 4),
 }
 
 
