@@ -243,13 +243,21 @@ class GanRun(Run):
     by_class: its generator is asked for classes; then one more figure is measured, how
     often the judge agrees. codes: it is asked for one of so many values instead, which
     stand for no classes of the data. more: the names of further figures that the script
-    measures.
+    measures. described: what settings.json holds besides, a dict of plain data.
     """
 
     table = "measures.csv"
 
     def __init__(
-        self, name, settings=None, *, data=None, by_class=False, codes=None, more=()
+        self,
+        name,
+        settings=None,
+        *,
+        data=None,
+        by_class=False,
+        codes=None,
+        more=(),
+        described=None,
     ):
         super().__init__(name, settings or GanSettings(), data=data)
         self._measures = (*MEASURES, "agreement") if by_class else MEASURES
@@ -263,6 +271,7 @@ class GanRun(Run):
         self.real = self.test[0] if self.test is not None else data and data.train[0]
         self.judge = self._described = None
         self._data = data
+        self._more_described = described or {}
 
     @property
     def side_by_side(self):
@@ -383,6 +392,7 @@ class GanRun(Run):
     def describe(self, dataset, **others):
         described = super().describe(dataset, **others)
         described |= {"n_classes": self.n_classes, "border": list(self.border)}
+        described |= self._more_described
         if self.judge is not None:
             path = metrics.find_judge(self.settings.judge)
             described["judge_sha256"] = metrics.digest_of_file(path)

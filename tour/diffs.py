@@ -19,6 +19,7 @@ LADDER = (
     ("gan", "dcgan", "perceptrons to convolutions, and the optimizer"),
     ("dcgan", "cgan", "the class goes into both networks"),
     ("cgan", "acgan", "the class leaves d's input for its output: two losses"),
+    ("cgan", "stackgan", "text in the place of the class, and two stages"),
     ("dcgan", "infogan", "codes, the network Q, mutual information"),
     ("dcgan", "wgan", "a linear critic, its loss, five updates, clipping"),
     ("dcgan", "context_encoder", "latent points to images with holes; a joint loss"),

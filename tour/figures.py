@@ -208,3 +208,49 @@ def measure_filling(fill, draw_masks, dataset, run):
     if run.judge is not None:
         found["true_agreement"] = judged(X)
     return found
+
+
+def measure_captions(sample, enlarge, captions, run):
+    """Return how far a stack obeys captions, and what stage II adds, a dict.
+
+    sample: (n, rng, tokens=, stage=) -> images, uint8 (n, h, w, c), stage 1's of half
+    the size; enlarge: those -> bilinearly enlarged. captions: a captions.Captions.
+    stage1_judge_fid, stage2_judge_fid: of the same captions, latent points and noise;
+    left out without a judge. asked_<attribute> and stage1_asked_<attribute>: percent of
+    5,000 images whose value is the one that the caption asks for, where it names one;
+    captions of which none was trained on. The first attribute is the judge's to see,
+    the others are measured. Left out where captions are from files.
+    """
+
+    def painted(tokens, number):
+        for stage, name in ((1, "stage1_"), (2, "")):
+            rng = run.rng_of(number)
+            images = sample(len(tokens), rng, tokens=tokens, stage=stage)
+            yield name, run.inner(enlarge(images) if stage == 1 else images)
+
+    found = {}
+    n = run.count_measured()
+    if run.judge is not None:
+        tokens = captions.tokens[captions.draw(n, run.rng_of(1))]
+        real = metrics.mean_and_covariance(run.judge.answer(run.inner(run.real))[0])
+        for name, images in painted(tokens, 2):
+            features = metrics.mean_and_covariance(run.judge.answer(images)[0])
+            distance = metrics.frechet_distance_of(*features, *real)
+            found[f"{name or 'stage2_'}judge_fid"] = distance
+    if captions.kind == "files":
+        return found
+    texts, asked = captions.draw_unseen(min(5000, n), run.rng_of(3))
+    if not texts:
+        return found
+    for name, images in painted(captions.read(texts), 4):
+        values = captions.measure(images)
+        if run.judge is not None:
+            answers = run.judge.answer(images)[1].argmax(axis=1)
+            values = np.column_stack([answers, values])
+        attributes = captions.wording.attributes[3 - values.shape[1] :]
+        wanted = asked[:, 3 - values.shape[1] :]
+        for attribute, value, want in zip(attributes, values.T, wanted.T, strict=True):
+            if (want >= 0).any():
+                right = np.mean(value[want >= 0] == want[want >= 0])
+                found[f"{name}asked_{attribute}"] = 100.0 * float(right)
+    return found

@@ -27,6 +27,7 @@ ORDER = [
 TOUR_ROOMS = [
     f"tour.{name}"
     for name in (
+        "captions",
         "common",
         "figures",
         "metrics",

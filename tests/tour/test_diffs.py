@@ -18,6 +18,7 @@ BUDGETS = {
         [*NETWORKS, "define_optimizer", "define_generator", "define_draw"]
         + ["define_sample", "define_models"],
     ),
+    "stackgan": (377, [*NETWORKS, "define_optimizer"]),
     "infogan": (176, NETWORKS),
     "context_encoder": (213, NETWORKS),
     "wgan": (107, [*NETWORKS, "define_generator"]),

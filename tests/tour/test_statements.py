@@ -17,6 +17,7 @@ STATEMENTS = {
     "infogan": ("INFO", 4),
     "wgan": ("WGAN", 5),
     "context_encoder": ("CTX", 4),
+    "stackgan": ("STACK", 4),
 }
 
 
