@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT))
+sys.path += [str(ROOT), str(ROOT / "tour")]
+
+import diffs  # noqa: E402
 
 from gankit.backend import figure  # noqa: E402
 from gankit.command import OneLineParser, RunError, run_script  # noqa: E402
@@ -341,6 +343,7 @@ TOUR_TABLES = {
     "tour-judge": lambda results=RESULTS: f"{read_judge()['test_accuracy']:.2f}",
     "tour-dcgan-correlation": correlate_losses,
     "tour": tabulate_tour,
+    "tour-tree": lambda results=RESULTS: diffs.draw_tree(),
     "tour-front": tabulate_tour_front,
     "tour-figures": tabulate_tour_figures,
     "tour-classes": tabulate_tour_classes,

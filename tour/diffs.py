@@ -56,6 +56,32 @@ def changed_lines(parent, child):
     return sum(line[0] in "-+" for line in diff)
 
 
+def draw_tree(ladder=LADDER):
+    """Return the family tree of the scripts, a text with a line each.
+
+    ladder: as LADDER; a parent comes before its children.
+    """
+    texts = {child: about for _, child, about in ladder}
+    parents = {child: parent for parent, child, _ in ladder}
+    (root,) = {parent for parent, *_ in ladder} - set(texts)
+    lines = []
+
+    def add(name, first, others):
+        lines.append((first + name, texts.get(name, "")))
+        children = [child for child in texts if parents[child] == name]
+        for child in children:
+            last = child == children[-1]
+            add(
+                child,
+                others + ("└── " if last else "├── "),
+                others + ("    " if last else "│   "),
+            )
+
+    add(root, "", "")
+    width = max(len(begin) for begin, _ in lines)
+    return "\n".join(f"{begin:{width}}  {text}".rstrip() for begin, text in lines)
+
+
 def start(argv):
     parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help="two scripts")

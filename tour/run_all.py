@@ -49,6 +49,10 @@ EXPERIMENTS = {
     "acgan": Experiment("acgan"),
     "wgan": Experiment("wgan"),
     "wgan_gp": Experiment("wgan_gp"),
+    "stackgan": Experiment("stackgan"),
+    "context_encoder": Experiment("context_encoder"),
+    # what the adversarial loss is for
+    "context_encoder-l2": Experiment("context_encoder", ("--adversarial", 0)),
     # which training is stable without batch normalisation in the generator
     "dcgan-plain": Experiment("dcgan", ("--generator-norm", "no")),
     "wgan-plain": Experiment("wgan", ("--generator-norm", "no")),

@@ -78,6 +78,18 @@ def test_the_ladder_and_a_diff_are_printed(capsys):
     assert "+def gradient_penalty(" in out and "-def clip_weights(" in out
 
 
+def test_the_tree_has_each_script_below_its_parent():
+    ladder = (("a", "b", "one"), ("b", "c", "two"), ("a", "long", "three"))
+    assert diffs.draw_tree(ladder).splitlines() == [
+        "a",
+        "├── b      one",
+        "│   └── c  two",
+        "└── long   three",
+    ]
+    lines = diffs.draw_tree().splitlines()
+    assert lines[0].strip() == "gan" and len(lines) == len(SCRIPTS)
+
+
 def test_docstrings_and_comments_do_not_count(tmp_path, monkeypatch):
     monkeypatch.setattr(diffs, "TOUR", tmp_path)
     (tmp_path / "a.py").write_text('"""One."""\nx = 1  # one\ny = (\n    2\n)\n')
