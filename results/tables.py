@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path += [str(ROOT), str(ROOT / "tour")]
 
 import diffs  # noqa: E402
+from papers import TOUR, spread  # noqa: E402
 
 from gankit.backend import figure  # noqa: E402
 from gankit.command import OneLineParser, RunError, run_script  # noqa: E402
@@ -190,37 +191,6 @@ def tabulate_ablations(whole, rows):
     return table(("left out", *heads, "mean", "steps"), lines, n_left=1)
 
 
-# script of the tour: its paper, and its own figure: key, unit, what it is, published
-TOUR = {
-    "gan": (
-        *("Goodfellow et al. 2014", "log_likelihood", "nats"),
-        *("log-likelihood of test images, Parzen window", "225 ± 2"),
-    ),
-    "dcgan": (
-        *("Radford et al. 2015", "feature_error", "%"),
-        *("test error by d's features and 1,000 labels", ""),
-    ),
-    "cgan": (
-        *("Mirza and Osindero 2014", "agreement", "%"),
-        *("the class asked for is seen", ""),
-    ),
-    "infogan": (
-        *("Chen et al. 2016", "code_error", "%"),
-        *("test error of the code, matched with digits", "5"),
-    ),
-    "acgan": (
-        *("Odena et al. 2016", "agreement", "%"),
-        *("the class asked for is seen", ""),
-    ),
-    "wgan": (
-        *("Arjovsky et al. 2017", "estimate_correlation", ""),
-        *("correlation of estimate and judge-FID", ""),
-    ),
-    "wgan_gp": (
-        *("Gulrajani et al. 2017", "estimate_correlation", ""),
-        *("correlation of estimate and judge-FID", ""),
-    ),
-}
 CLASS_FIGURES = {
     "agreement": "asked class, %",
     "nearest_neighbour_error": "1-NN error, %",
@@ -243,14 +213,6 @@ def read_tour(results=RESULTS):
                 for run in runs
             ]
     return found
-
-
-def spread(runs, name):
-    """Return mean ± standard deviation of a figure of these runs, as a text."""
-    values = [run[name] for run in runs]
-    digits = 3 if max(map(abs, values)) < 1 else 2 if max(map(abs, values)) < 10 else 1
-    sd = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{sd}"
 
 
 def tabulate_tour(results=RESULTS):

@@ -29,10 +29,12 @@ TOUR_ROOMS = [
     for name in (
         "captions",
         "common",
+        "diffs",
         "figures",
         "metrics",
         "own_pictures",
         "pairs",
+        "papers",
         "sampling",
     )
 ]
