@@ -17,6 +17,8 @@ SCRIPTS = sorted(
 
 # what keeps a run of three steps short, where --width and the like are not enough
 TINY_OF = {}
+# images of an epoch of the data with 200, where they are not all of these
+EPOCH_OF = {"cyclegan": 100}
 
 
 def load_script(name):

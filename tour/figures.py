@@ -6,7 +6,7 @@ none, is left out.
 
 import metrics
 import numpy as np
-from common import ROOT  # noqa: F401  puts the repository on the path
+from common import generate
 
 from gankit.backend import keras, layers, tf
 from gankit.data.images import scale_images
@@ -253,4 +253,33 @@ def measure_captions(sample, enlarge, captions, run):
             if (want >= 0).any():
                 right = np.mean(value[want >= 0] == want[want >= 0])
                 found[f"{name}asked_{attribute}"] = 100.0 * float(right)
+    return found
+
+
+def measure_cycle(g_model, f_model, run):
+    """Return what translations of test images are worth, a dict.
+
+    g_model: X -> Y, f_model: Y -> X; test images of both domains that belong together
+    are needed, as many as are measured at the most. accuracy: percent of F(y) that the
+    judge sees as the class of the x that y belongs to, cycle_accuracy: of F(G(x)),
+    real_accuracy: of x itself; left out without a judge. l1: the L1 norm of G(x) and
+    y, percent, with pixels in [0, 1]; copy_l1: of x and y, what a network would get
+    that changes nothing; back_l1: of F(y) and x. Empty without test images.
+    """
+    if run.test is None:
+        return {}
+    n = max(1, LARGEST_COMPARED // int(np.prod(run.test[0].shape[1:])))
+    X, labels, Y = (part[: min(n, run.count_measured())] for part in run.test)
+    there, back = generate(g_model, scale_images(X)), generate(f_model, scale_images(Y))
+    found = {}
+    if run.judge is not None:
+        around = generate(f_model, scale_images(there))
+        judged = {"accuracy": back, "cycle_accuracy": around, "real_accuracy": X}
+        for name, images in judged.items():
+            _, probabilities = run.judge.answer(run.inner(images))
+            found[name] = metrics.agreement(probabilities, labels)
+    everywhere = np.ones((1, 1, 1, 1), bool)
+    pairs = {"l1": (there, Y), "copy_l1": (X, Y), "back_l1": (back, X)}
+    for name, pair in pairs.items():
+        found[name] = metrics.mean_error(*map(run.inner, pair), everywhere)
     return found

@@ -36,11 +36,13 @@ def start_run(
     *,
     load=load_images,
     draw_sheets=None,
+    n_models=1,
     **of_run,
 ):
     """Train as the settings say, or draw from a run.
 
-    name: the script's; define_models, define_sample, draw_sheets: see draw_samples;
+    name: the script's; define_models, define_sample, draw_sheets, n_models: see
+    draw_samples;
     train: (*models, dataset, n_steps, n_batch, run=), for GanSettings with latent_dim
     behind the dataset. load: settings -> Data. of_run: what GanRun needs besides.
     """
@@ -48,7 +50,13 @@ def start_run(
     if settings.sample is not None:
         of_images = None if points else load
         draw_samples(
-            name, settings, define_models, define_sample, draw_sheets, of_images
+            name,
+            settings,
+            define_models,
+            define_sample,
+            draw_sheets,
+            of_images,
+            n_models,
         )
         return
     data = load(settings)

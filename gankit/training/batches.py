@@ -70,12 +70,14 @@ def answer_in_parts(network, batch, n_parts, training):
     return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *outputs)
 
 
-def check_batch(n_batch, n_images, divisor):
+def check_batch(n_batch, n_images, divisor, least=None):
     """Raise InputError for a batch that has no whole parts, or more than the data.
 
-    divisor: of so many equal parts a batch is made up.
+    divisor: of so many equal parts a batch is made up. least: the smallest batch; None
+    for two images a part.
     """
-    least = 2 if divisor == 2 else 2 * divisor
+    if least is None:
+        least = 2 if divisor == 2 else 2 * divisor
     if n_batch < least or n_batch % divisor:
         raise InputError(
             f"batch {n_batch}: must have {divisor} equal parts; give a multiple of "

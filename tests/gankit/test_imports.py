@@ -30,6 +30,7 @@ TOUR_ROOMS = [
         "captions",
         "common",
         "diffs",
+        "domains",
         "figures",
         "metrics",
         "own_pictures",

@@ -21,6 +21,7 @@ BUDGETS = {
     "stackgan": (377, [*NETWORKS, "define_optimizer"]),
     "infogan": (176, NETWORKS),
     "context_encoder": (213, NETWORKS),
+    "cyclegan": (297, ["start_weights", "define_optimizer"]),
     "wgan": (107, [*NETWORKS, "define_generator"]),
     "wgan_gp": (
         58,

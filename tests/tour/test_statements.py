@@ -18,6 +18,7 @@ STATEMENTS = {
     "wgan": ("WGAN", 5),
     "context_encoder": ("CTX", 4),
     "stackgan": ("STACK", 4),
+    "cyclegan": ("CYC", 10),
 }
 
 
