@@ -675,12 +675,12 @@ def ridge_error(train, held_out, test):
 # holes that were filled
 
 
-def psnr(truth, images, where):
+def psnr(truth, images, where=np.True_):
     """Return the peak signal-to-noise ratio of images, in dB; inf for equal ones.
 
-    truth, images: uint8 (n, h, w, c). where: bool (n, h, w, 1), the pixels that count,
-    of all images together: their own ratios have no mean where one is predicted
-    exactly. Raises InputError where none counts.
+    truth, images: uint8 (n, h, w, c). where: bool (n, h, w, 1), the pixels that count
+    (all, unless given), of all images together: their own ratios have no mean where one
+    is predicted exactly. Raises InputError where none counts.
     """
     found = _chosen(truth, where), _chosen(images, where)
     if np.array_equal(*found):
@@ -688,7 +688,7 @@ def psnr(truth, images, where):
     return float(skimage_metrics.peak_signal_noise_ratio(*found, data_range=255))
 
 
-def mean_error(truth, images, where, power=1):
+def mean_error(truth, images, where=np.True_, power=1):
     """Return the mean of |truth - images|^power, percent, with pixels in [0, 1].
 
     truth, images, where: see psnr.

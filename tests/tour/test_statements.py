@@ -19,6 +19,7 @@ STATEMENTS = {
     "context_encoder": ("CTX", 4),
     "stackgan": ("STACK", 4),
     "cyclegan": ("CYC", 10),
+    "pix2pix": ("PIX", 5),
 }
 
 
