@@ -53,6 +53,15 @@ EXPERIMENTS = {
     "context_encoder": Experiment("context_encoder"),
     # what the adversarial loss is for
     "context_encoder-l2": Experiment("context_encoder", ("--adversarial", 0)),
+    "pix2pix": Experiment("pix2pix"),
+    # what each part of the loss is for
+    "pix2pix-l1": Experiment("pix2pix", ("--loss", "l1")),
+    "pix2pix-gan": Experiment("pix2pix", ("--loss", "gan")),
+    "pix2pix-cgan": Experiment("pix2pix", ("--loss", "cgan")),
+    "pix2pix-l1+gan": Experiment("pix2pix", ("--loss", "l1+gan")),
+    "cyclegan": Experiment("cyclegan"),
+    # what the cycle is for
+    "cyclegan-no-cycle": Experiment("cyclegan", ("--cycle-weight", 0)),
     # which training is stable without batch normalisation in the generator
     "dcgan-plain": Experiment("dcgan", ("--generator-norm", "no")),
     "wgan-plain": Experiment("wgan", ("--generator-norm", "no")),
