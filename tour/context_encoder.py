@@ -140,20 +140,16 @@ def define_generator(
     """
     in_image = keras.Input(shape=image_shape)
     maps = define_encoder(in_image, count_levels(image_shape, 3), width)
-    # all of the image in one place
-    code = layers.Conv2D(
-        scaled(bottleneck, width),
-        maps[-1].shape[1:3],
-        use_bias=False,
-        kernel_initializer=start_weights(),
-    )(maps[-1])
-    gen = layers.LeakyReLU(negative_slope=0.2)(normalize()(code))
-    gen = layers.Conv2DTranspose(
-        maps[-1].shape[3],
-        maps[-1].shape[1:3],
-        use_bias=False,
-        kernel_initializer=start_weights(),
-    )(gen)
+    rows, columns, n_first = maps[-1].shape[1:]
+    # a unit of the code sees all of the image
+    code = layers.Dense(
+        scaled(bottleneck, width), use_bias=False, kernel_initializer=start_weights()
+    )(layers.Flatten()(maps[-1]))
+    code = layers.LeakyReLU(negative_slope=0.2)(normalize()(code))
+    gen = layers.Dense(
+        rows * columns * n_first, use_bias=False, kernel_initializer=start_weights()
+    )(code)
+    gen = layers.Reshape((rows, columns, n_first))(gen)
     gen = layers.ReLU()(normalize()(gen))
     last = 1 if holes == "centre" else 0
     for level in reversed(maps[last:-1]):
@@ -426,8 +422,8 @@ def fill(settings):
     """Fill the hole in pictures of one's own, each into a file of its own."""
     if settings.fill is None or settings.mask is None:
         raise InputError("--fill and --mask: belong together; give both")
-    if settings.n != Settings.n:
-        raise InputError("--n: is for samples; leave it out with --fill")
+    if settings.n != Settings.n or settings.seed is not None:
+        raise InputError("--n and --seed: are for samples; leave them out with --fill")
     run = open_run(NAME, settings, define_models)
     (g_model,) = run.models
     fill_pictures(

@@ -85,7 +85,7 @@ def read_mask(mask, path, shape):
     """
     hole = np.zeros(shape[:2], bool)
     size = f"{shape[1]}x{shape[0]} pixels (width x height)"
-    if numbers := re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", mask):
+    if numbers := re.fullmatch(r"(\d{1,9}),(\d{1,9}),(\d{1,9}),(\d{1,9})", mask):
         x, y, width, height = map(int, numbers.groups())
         if x + width > shape[1] or y + height > shape[0]:
             raise InputError(
@@ -93,10 +93,11 @@ def read_mask(mask, path, shape):
                 "inside"
             )
         hole[y : y + height, x : x + width] = True
-    elif re.fullmatch(r"[-+\d.,; ]+", mask):
+    elif re.fullmatch(r"[-+\d. ]*,[-+\d., ]*", mask):
         raise InputError(f"--mask {mask}: must be x,y,w,h, whole numbers, or a picture")
     else:
-        ((_, image),) = read_pictures([mask], 1)
+        image = read_image(mask)
+        image = fit_image(image, *image.shape[:2], 1)
         if image.shape[:2] != hole.shape:
             raise InputError(
                 f"{mask}: has {image.shape[1]}x{image.shape[0]} pixels, and {path} has "

@@ -42,28 +42,22 @@ def test_an_encoder_and_a_decoder():
     d_model = context_encoder.define_discriminator()
     assert (g_model.count_params(), d_model.count_params()) == (2_397_217, 34_593)
     assert g_model.output_shape == (None, 16, 16, 1)
-    *encoder, code = of_kind(g_model, "Conv2D")
+    encoder = of_kind(g_model, "Conv2D")
     assert [layer.output.shape[1:] for layer in encoder] == [
         (16, 16, 32),
         (8, 8, 64),
         (4, 4, 128),
     ]
-    # one place, which sees all of the image
-    assert code.output.shape[1:] == (1, 1, 512)
+    # the code's units see all of the image
+    assert [layer.units for layer in of_kind(g_model, "Dense")] == [512, 4 * 4 * 128]
     decoder = of_kind(g_model, "Conv2DTranspose")
-    assert [layer.output.shape[1:] for layer in decoder] == [
-        (4, 4, 128),
-        (8, 8, 64),
-        (16, 16, 1),
-    ]
+    assert [layer.output.shape[1:] for layer in decoder] == [(8, 8, 64), (16, 16, 1)]
     assert g_model.layers[-1].activation.__name__ == "tanh"
     assert [layer.filters for layer in of_kind(d_model, "Conv2D")] == [32, 64]
 
 
 @by_holes
-@pytest.mark.parametrize(
-    "shape", [(8, 8, 3), (24, 40, 1), (64, 64, 3), (80, 96, 1), (128, 128, 3)]
-)
+@pytest.mark.parametrize("shape", [(8, 8, 3), (24, 40, 1), (80, 96, 3)])
 def test_images_of_other_sizes(shape, holes):
     g_model, d_model = tiny_models(holes, shape)
     halves = 2 if holes == "centre" else 1
@@ -72,8 +66,8 @@ def test_images_of_other_sizes(shape, holes):
         shape[1] // halves,
         shape[2],
     )
-    codes = [layer.output.shape[1:3] for layer in of_kind(g_model, "Conv2D")]
-    assert codes[-1] == (1, 1) and max(codes[-2]) <= 8
+    *_, last = of_kind(g_model, "Conv2D")
+    assert min(last.output.shape[1:3]) <= 7
     assert d_model.output_shape == (None, 1)
 
 
@@ -186,7 +180,7 @@ def joint_gradient(g_model, d_model, X, masks, adversarial):
 
 @pytest.mark.statement("CTX-1", "CTX-3")
 @by_holes
-@pytest.mark.parametrize("adversarial", [0, 0.25, 1])
+@pytest.mark.parametrize("adversarial", [0, 0.25])
 def test_a_step_by_plain_keras(holes, adversarial):
     (g_model, d_model), (g_other, d_other) = tiny_models(holes), tiny_models(holes)
     X, masks = draw_batch(g_model)
@@ -407,7 +401,8 @@ def test_a_hole_in_pictures_of_ones_own_is_filled(colour_run, tmp_path, capsys):
     [
         (("--fill", "a.png"), "--fill and --mask: belong together"),
         (("--mask", "1,1,4,4"), "--fill and --mask: belong together"),
-        (("--fill", "a.png", "--mask", "1,1,4,4", "--n", 3), "--n: is for samples"),
+        (("--fill", "a.png", "--mask", "1,1,4,4", "--n", 3), "--n and --seed: are for"),
+        (("--fill", "a.png", "--mask", "1,1,4,4", "--seed", 3), "--n and --seed: are"),
         (("--fill", "a.png", "--mask", "1,1,11,4"), "fills up to 10x10"),
         (("--fill", "a.png", "--mask", "66,1,5,4"), "reaches out of a.png"),
         (("--fill", "a.png", "--mask", "1,1,0,4"), "hides nothing of a.png"),

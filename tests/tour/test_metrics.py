@@ -502,3 +502,60 @@ def test_the_strength_of_ridge_regression_is_chosen_on_held_out_images():
     found = metrics.ridge_error(train, held_out, test)
     wrong = held_out[0], rng.integers(0, 2, 500)
     assert found < 10 and found <= metrics.ridge_error(train, wrong, test)
+
+
+# holes that were filled
+
+
+def holes(*shape):
+    """The pixels that count, in images of this shape: a block in each, elsewhere."""
+    where = np.zeros((*shape, 1), bool)
+    for i, image in enumerate(where):
+        image[i : i + 3, 1 : 4 + i] = True
+    return where
+
+
+def test_errors_in_holes_by_hand():
+    truth = np.zeros((2, 6, 7, 3), np.uint8)
+    where = holes(2, 6, 7)
+    images = np.where(where, np.uint8(51), truth + np.uint8(250))  # 0.2
+    assert metrics.mean_error(truth, images, where) == pytest.approx(20)
+    assert metrics.mean_error(truth, images, where, power=2) == pytest.approx(4)
+    assert metrics.psnr(truth, images, where) == pytest.approx(-10 * np.log10(0.04))
+    assert metrics.mean_error(images, truth, where) == pytest.approx(20)
+    images = np.where(where, truth, images)
+    assert metrics.psnr(truth, images, where) == np.inf
+    for measure in (metrics.psnr, metrics.mean_error):
+        assert "no pixel" in refused(measure, truth, images, where & False)
+
+
+def test_variation_in_holes_by_hand():
+    x = np.zeros((2, 6, 7, 1), np.uint8)
+    x[:, 1, 2] = 255
+    where = np.zeros(x.shape, bool)
+    where[0, :2, 2:4] = True  # of the four neighbours of the light pixel two count
+    assert metrics.total_variation_in(x, where) == pytest.approx(2)
+    where[1, 1, 2] = True  # a pixel alone has no neighbour
+    assert metrics.total_variation_in(x, where) == pytest.approx(2)
+    where[:] = True
+    total = metrics.total_variation_in(x, where)
+    assert total == pytest.approx(metrics.total_variation(x) * x.size) and total == 8
+
+
+def test_the_nearest_image_by_what_is_seen(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, x_test = (rng.integers(0, 256, (n, 6, 7, 3), np.uint8) for n in (23, 9))
+    hidden = holes(9, 6, 7)
+    visible = ~hidden * (x_test[:, None].astype(float) - x[None])[..., :].transpose(
+        1, 0, 2, 3, 4
+    )
+    wanted = (visible**2).sum(axis=(2, 3, 4)).argmin(axis=0)
+    assert metrics.nearest_by_context(x, x_test, hidden).tolist() == wanted.tolist()
+    monkeypatch.setattr(metrics, "LARGEST_BLOCK", 4 * 6 * 7 * 3)  # blocks of four
+    assert metrics.nearest_by_context(x, x_test, hidden).tolist() == wanted.tolist()
+    # what is hidden does not count
+    x_test[3] = np.where(hidden[3], x_test[3], x[17])
+    x_test[4], x[5] = 0, x[2]
+    x_test[4] = x[2]
+    found = metrics.nearest_by_context(x, x_test, hidden)
+    assert found[3] == 17 and found[4] == 2
