@@ -332,9 +332,9 @@ def define_sample(g_model, dataset):
     """
 
     def sample(n, rng, labels):
-        X = dataset[0][rng.integers(len(dataset[0]), size=n)]
-        places = rng.random((n, 4), np.float32)
-        return fill_holes(g_model, X, draw_masks(g_model, places).numpy())
+        chosen = np.resize(rng.permutation(len(dataset[0])), n)
+        masks = draw_masks(g_model, rng.random((n, 4), np.float32)).numpy()
+        return fill_holes(g_model, dataset[0][chosen], masks)
 
     return sample
 
@@ -344,9 +344,8 @@ def draw_rows(g_model, dataset, rng):
 
     dataset: [X, y]. rng: a numpy Generator.
     """
-    X = dataset[0][rng.integers(len(dataset[0]), size=(3, 10))]
-    rows = []
-    for truth in X:
+    rows, X = [], dataset[0]
+    for truth in X[np.resize(rng.permutation(len(X)), (3, 10))]:
         masks = draw_masks(g_model, rng.random((10, 4), np.float32)).numpy()
         hidden = np.where(masks > 0, np.uint8(128), truth)
         rows += [hidden, fill_holes(g_model, truth, masks), truth]
@@ -388,12 +387,8 @@ def train(
         n_batch=n_batch,
     )
     models = {"g": g_model, "d": d_model}
-
-    def figures():
-        fill, masks = partial(fill_holes, g_model), partial(draw_masks, g_model)
-        return measure_filling(fill, masks, dataset, run)
-
-    return run.conclude(n_steps, models, figures)
+    ways = partial(fill_holes, g_model), partial(draw_masks, g_model)
+    return run.conclude(n_steps, models, lambda: measure_filling(*ways, dataset, run))
 
 
 def describe_step(figures):
@@ -436,15 +431,16 @@ def fill(settings):
     )
 
 
+def draw_sheets(g_model, dataset, rng):
+    """Return the sheets that --sample draws besides, by their files' names."""
+    return {"filled.png": draw_rows(g_model, dataset, rng)}
+
+
 def start(settings):
     """Train as the settings say, draw from a run, or fill pictures with it."""
     if settings.fill is not None or settings.mask is not None:
         fill(settings)
         return
-
-    def draw_sheets(g_model, dataset, rng):
-        return {"filled.png": draw_rows(g_model, dataset, rng)}
-
     start_run(
         NAME,
         settings,

@@ -20,7 +20,7 @@ BUDGETS = {
     ),
     "stackgan": (377, [*NETWORKS, "define_optimizer"]),
     "infogan": (176, NETWORKS),
-    "context_encoder": (213, NETWORKS),
+    "context_encoder": (215, NETWORKS),
     "cyclegan": (297, ["start_weights", "define_optimizer"]),
     "wgan": (107, [*NETWORKS, "define_generator"]),
     "pix2pix": (387, NETWORKS),
