@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# script, in the order of the tour: its paper, and its own figure: key, unit, what it is,
+# script, in the tour's order: its paper, and its own figure: key, unit, what it is,
 # published
 TOUR = {
     "gan": (
