@@ -285,21 +285,20 @@ def measure_cycle(g_model, f_model, run):
     return found
 
 
-def measure_translation(translate, test, run):
+def measure_translation(translate, run):
     """Return what translations of test pictures are worth, a dict; {} without them.
 
-    translate: (inputs, seed) -> images, uint8 (n, h, w, c); test: [X, y, inputs], of
-    which as many are translated as are measured, fewer of large ones. l1: mean
-    absolute error, percent, with pixels in [0, 1]; psnr, dB, left out where it is
-    infinite; agreement: the percentage of images that the judge takes for what they
-    should be, and true_agreement, of these themselves, left out without a judge or
-    labels.
+    translate: inputs -> images, uint8 (n, h, w, c), of the run's test pictures, [X, y,
+    inputs], as many as are measured, fewer of large ones. l1: mean absolute error,
+    percent, with pixels in [0, 1]; psnr, dB, left out where it is infinite; agreement:
+    the percentage of images that the judge takes for what they should be, and
+    true_agreement, of these themselves, left out without a judge or labels.
     """
-    if test is None:
+    if run.test is None:
         return {}
-    n = max(1, LARGEST_COMPARED // int(np.prod(test[0].shape[1:])))
-    X, y, inputs = (array[: min(n, run.count_measured())] for array in test)
-    images, X = run.inner(translate(inputs, 1)), run.inner(X)
+    n = max(1, LARGEST_COMPARED // int(np.prod(run.test[0].shape[1:])))
+    X, y, inputs = (array[: min(n, run.count_measured())] for array in run.test)
+    images, X = run.inner(translate(inputs)), run.inner(X)
     found = {"l1": metrics.mean_error(X, images)}
     if not np.array_equal(images, X):
         found["psnr"] = metrics.psnr(X, images)

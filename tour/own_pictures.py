@@ -15,6 +15,9 @@ from gankit.folders import writable_folder, write_atomically
 
 ndimage = LazyModule("scipy.ndimage")
 
+# pixels of a picture that is translated: its maps lie in the memory as a whole
+LARGEST_TRANSLATED = 1 << 22
+
 
 def read_pictures(paths, channels):
     """Return the pictures that paths stand for, a list of (Path, picture).
@@ -187,3 +190,27 @@ def fill_picture(picture, hole, box, fill, window_shape, limits):
         box[0].start - rows[0] : box[0].stop - rows[0],
         box[1].start - columns[0] : box[1].stop - columns[0],
     ][hole[box]]
+
+
+def translate_pictures(paths, word, out, translate, *, channels, multiple, change=None):
+    """Translate pictures of any size, each by itself; write each to NAME-word.png.
+
+    out: see name_results. translate: (1, h, w, channels) -> the translation, both
+    uint8, h and w multiples of a number. change: a picture -> what of it is translated,
+    (h, w, c). Raises InputError, before anything is translated, for what can't be read
+    or written, and for a picture of more than LARGEST_TRANSLATED pixels.
+    """
+    pictures, padded = read_pictures(paths, channels), []
+    for path, picture in pictures:
+        height, width = picture.shape[:2]
+        if height * width > LARGEST_TRANSLATED:
+            raise InputError(
+                f"{path}: has {width} x {height} pixels; make it smaller than "
+                f"{LARGEST_TRANSLATED / 1e6:.0f} million"
+            )
+        changed = picture if change is None else change(picture)
+        padded.append(pad_picture(changed, multiple))
+    targets = name_results([path for path, _ in pictures], word, out)
+    for target, (picture, place) in zip(targets, padded, strict=True):
+        write_picture(translate(picture[np.newaxis])[0][place], target)
+        print(f"{target}: written")

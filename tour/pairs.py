@@ -5,10 +5,11 @@ gankit.data.arrays.Data whose train and test are lists of three, outputs, labels
 inputs: [X, y, inputs].
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from common import load_images
+from common import TourSettings, load_images
 from metrics import LUMINANCE
 
 from gankit.backend import LazyModule
@@ -20,6 +21,7 @@ from gankit.data.labels import normal_form
 from gankit.data.listing import list_folder
 from gankit.models.classify import batch_size
 from gankit.training.batches import check_batch
+from gankit.training.settings import option
 
 filters = LazyModule("skimage.filters")
 
@@ -28,6 +30,69 @@ TRAIN, TESTS = "train", ("test", "val")
 # pairs that are kept for tests where no sub-folder has some: a tenth, at the most
 MOST_TESTS = 1000
 SPLIT_SEED = 0
+
+
+@dataclass(kw_only=True)
+class PairSettings(TourSettings):
+    """What a script that learns from pairs of pictures can be told."""
+
+    pairs: list[str] | None = option(
+        None,
+        "two folders of pictures, of which those with equal names are pairs (default: "
+        "images and their edges)",
+        metavar="FOLDER",
+        resume="free",
+    )
+    side_by_side: str | None = option(
+        None,
+        "folder of pictures which hold a pair each, left and right",
+        metavar="FOLDER",
+        resume="free",
+    )
+    direction: str = option(
+        "AtoB",
+        "AtoB: the first of --pairs, or the left half, is the input; BtoA: the other",
+        choices=("AtoB", "BtoA"),
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        named = ("data", "pairs", "side_by_side")
+        given = [name for name in named if getattr(self, name) is not None]
+        if len(given) > 1:
+            names = " and ".join(map(option_name, given))
+            raise InputError(f"{names}: give one of them")
+        if self.pairs is not None and len(self.pairs) != 2:
+            raise InputError(f"--pairs {' '.join(self.pairs)}: takes two folders")
+        self.check_use("direction", self.paired, "is for --pairs or --side-by-side")
+
+    def check_use(self, name, used, problem):
+        """Raise InputError where an option is given that isn't used."""
+        if not used and getattr(self, name) != getattr(type(self), name):
+            raise InputError(f"{option_name(name)}: {problem}; leave it out")
+
+    @property
+    def paired(self):
+        """Whether the inputs are pictures, and no edges of the outputs."""
+        return self.pairs is not None or self.side_by_side is not None
+
+    @property
+    def bundled(self):
+        return super().bundled and not self.paired
+
+    @property
+    def options(self):
+        options = super().options
+        if self.pairs is not None:
+            options["pairs"] = [str(Path(path).resolve()) for path in self.pairs]
+        if self.side_by_side is not None:
+            options["side_by_side"] = str(Path(self.side_by_side).resolve())
+        return options
+
+
+def option_name(name):
+    """Return an option as the command line has it."""
+    return f"--{name.replace('_', '-')}"
 
 
 def edges(X):
@@ -70,13 +135,13 @@ def read_folder(path, image_size=None):
 def load_pairs(settings, multiple):
     """Return the pairs that the settings name, checked for their batch: a Data.
 
-    settings: of a script that has the options pairs, side_by_side and direction; where
-    neither is given, the inputs are the edges of the images of --data. Sides are padded
-    to a multiple of a number. Test pairs are those of the sub-folder `test`, or `val`;
-    without one a tenth of the pairs, but 1,000 at the most and none of fewer than 20,
-    drawn by a fixed seed, so that runs of all seeds keep the same ones.
+    settings: PairSettings; where they name no pairs, the inputs are the edges of the
+    images of --data. Sides are padded to a multiple of a number. Test pairs are those
+    of the sub-folder `test`, or `val`; without one a tenth of the pairs, but 1,000 at
+    the most and none of fewer than 20, drawn by a fixed seed, so that runs of all seeds
+    keep the same ones.
     """
-    if settings.pairs is None and settings.side_by_side is None:
+    if not settings.paired:
         data = load_images(settings)
         outputs, inputs = data, _map_images(edges, data)
     else:

@@ -21,14 +21,13 @@ import math
 import sys
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from common import GanRun, TourSettings, scaled, to_bytes
+from common import GanRun, scaled, to_bytes
 from figures import measure_translation
-from own_pictures import name_results, pad_picture, read_pictures, write_picture
-from pairs import edges, load_pairs
+from own_pictures import translate_pictures
+from pairs import PairSettings, edges, load_pairs
 from sampling import open_run, start_run
 
 from gankit.backend import keras, layers, tf
@@ -44,38 +43,18 @@ HISTORY = ("d_loss_real", "d_loss_fake", "g_loss", "distance")
 MULTIPLE, MOST_LEVELS = 32, 8
 # side of a patch -> strided layers of the discriminator
 PATCHES = {16: 1, 34: 2, 70: 3}
-# pixels of a picture for --translate, with which the U-Net takes 1 GiB
-LARGEST_PICTURE = 1 << 22
 
 
 @dataclass(kw_only=True)
-class Settings(TourSettings):
+class Settings(PairSettings):
     """Train Pix2Pix on edges of MNIST's digits, or on pairs of pictures of your own."""
 
-    asked: ClassVar = (*TourSettings.asked, "translate", "edges")
+    asked: ClassVar = (*PairSettings.asked, "translate", "edges")
 
     steps: int = option(12_000, "training steps", least=1, resume="grow")
     batch: int = option(16, "pairs a batch")
     evaluate_every: int = option(
         1000, "steps from a row of measures to the next", least=1
-    )
-    pairs: list[str] | None = option(
-        None,
-        "two folders of pictures, of which those with equal names are pairs (default: "
-        "images and their edges)",
-        metavar="FOLDER",
-        resume="free",
-    )
-    side_by_side: str | None = option(
-        None,
-        "folder of pictures which hold a pair each, left and right",
-        metavar="FOLDER",
-        resume="free",
-    )
-    direction: str = option(
-        "AtoB",
-        "AtoB: the first of --pairs, or the left half, is the input; BtoA: the other",
-        choices=("AtoB", "BtoA"),
     )
     loss: str = option(
         "l1+cgan",
@@ -113,45 +92,11 @@ class Settings(TourSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        given = {"--data": self.data, "--pairs": self.pairs}
-        given |= {"--side-by-side": self.side_by_side}
-        given = [name for name, value in given.items() if value is not None]
-        if len(given) > 1:
-            raise InputError(f"{' and '.join(given)}: give one of them")
-        if self.pairs is not None and len(self.pairs) != 2:
-            raise InputError(
-                f"--pairs {' '.join(self.pairs)}: takes two folders, inputs and outputs"
-            )
-        lacks = {
-            "direction": (self.paired, "is for --pairs or --side-by-side"),
-            "distance": ("l1" in self.loss, f"--loss {self.loss} has no distance"),
-            "patch": (self.loss != "l1", "--loss l1 has no discriminator"),
-            "n": (self.translate is None, "is not for --translate"),
-            "edges": (self.translate is not None, "is for --translate"),
-        }
-        lacks["distance_weight"] = lacks["distance"]
-        for name, (used, problem) in lacks.items():
-            if not used and getattr(self, name) != getattr(Settings, name):
-                option_name = f"--{name.replace('_', '-')}"
-                raise InputError(f"{option_name}: {problem}; leave it out")
-
-    @property
-    def paired(self):
-        """Whether the inputs are pictures, and no edges of the outputs."""
-        return self.pairs is not None or self.side_by_side is not None
-
-    @property
-    def bundled(self):
-        return super().bundled and not self.paired
-
-    @property
-    def options(self):
-        options = super().options
-        if self.pairs is not None:
-            options["pairs"] = [str(Path(path).resolve()) for path in self.pairs]
-        if self.side_by_side is not None:
-            options["side_by_side"] = str(Path(self.side_by_side).resolve())
-        return options
+        distance = "l1" in self.loss, f"--loss {self.loss} has no distance"
+        self.check_use("distance", *distance)
+        self.check_use("distance_weight", *distance)
+        self.check_use("patch", self.loss != "l1", "--loss l1 has no discriminator")
+        self.check_use("edges", self.translate is not None, "is for --translate")
 
 
 def start_weights():
@@ -181,15 +126,26 @@ def count_levels(image_shape):
     return min(MOST_LEVELS, (side & -side).bit_length() - 1)
 
 
-def count_maps(image_shape, width=1.0):
-    """Return the maps of each level of the U-Net, from the outermost on.
+def define_encoder(in_image, levels, width=1.0, *, most=256, innermost=True):
+    """Return an image's maps after each of so many strided convolutions.
 
-    They double from 32 to 128, from 64x64 pixels on to 256: for 256x256 pixels, half
-    of the paper's, which --width 2 gives.
+    They double from 32 to `most`. innermost: whether the last are normalised.
     """
-    n_levels = count_levels(image_shape)
-    most = 4 if n_levels <= 5 else 8
-    return [scaled(32 * min(2**level, most), width) for level in range(n_levels)]
+    maps = [in_image]
+    for level in range(levels):
+        x = layers.Conv2D(
+            scaled(min(32 * 2**level, most), width),
+            (4, 4),
+            strides=(2, 2),
+            padding="same",
+            use_bias=level == 0,
+            kernel_initializer=start_weights(),
+        )(maps[-1])
+        normal = level and (innermost or level < levels - 1)
+        maps.append(
+            layers.LeakyReLU(negative_slope=0.2)(normalize()(x) if normal else x)
+        )
+    return maps[1:]
 
 
 def define_generator(image_shape=(32, 32, 1), n_inputs=1, *, width=1.0):
@@ -197,40 +153,26 @@ def define_generator(image_shape=(32, 32, 1), n_inputs=1, *, width=1.0):
 
     A U-Net; both in [-1, 1]. image_shape: height and width must be multiples of 32.
     n_inputs: channels of the input. width: factor on the maps. Its noise is dropout.
+    With width 2 and 256x256 pixels it is the paper's: C64 to C512, eight levels.
     """
     in_image = keras.Input(shape=(*image_shape[:2], n_inputs))
-    gen, skips = in_image, []
-    maps = count_maps(image_shape, width)
-    # 32x32 -> 16x16 -> ... -> 1x1
-    for level, n_maps in enumerate(maps):
-        gen = layers.Conv2D(
-            n_maps,
-            (4, 4),
-            strides=(2, 2),
-            padding="same",
-            use_bias=False,
-            kernel_initializer=start_weights(),
-        )(gen)
-        # the innermost is a single pixel: normalised by itself, it would be 0
-        if 0 < level < len(maps) - 1:
-            gen = normalize()(gen)
-        gen = layers.LeakyReLU(negative_slope=0.2)(gen)
-        skips.append(gen)
-    gen = layers.ReLU()(skips.pop())
-    # and back, beside what the encoder had at the same size
-    for level, skip in enumerate(reversed(skips)):
+    levels = count_levels(image_shape)
+    most = 128 if levels <= 5 else 256
+    # the innermost is a single pixel, which is 0 if normalised by itself
+    maps = define_encoder(in_image, levels, width, most=most, innermost=False)
+    gen = layers.ReLU()(maps[-1])
+    for i, level in enumerate(reversed(maps[:-1])):
         gen = layers.Conv2DTranspose(
-            skip.shape[-1],
+            level.shape[3],
             (4, 4),
             strides=(2, 2),
             padding="same",
             use_bias=False,
             kernel_initializer=start_weights(),
         )(gen)
-        gen = normalize()(gen)
-        if level < 3:
-            gen = layers.Dropout(0.5)(gen)
-        gen = layers.ReLU()(layers.Concatenate()([gen, skip]))
+        gen = layers.Dropout(0.5)(normalize()(gen)) if i < 3 else normalize()(gen)
+        # skip connection: beside it what the encoder had at this size
+        gen = layers.ReLU()(layers.Concatenate()([gen, level]))
     gen = layers.Conv2DTranspose(
         image_shape[2],
         (4, 4),
@@ -272,26 +214,16 @@ def define_discriminator(image_shape=(32, 32, 1), n_inputs=1, n_layers=1, *, wid
     shapes = [(*image_shape[:2], n_inputs), image_shape]
     shown = [keras.Input(shape=shape) for shape in shapes if shape[2] > 0]
     dis = layers.Concatenate()(shown) if n_inputs else shown[0]
+    dis = define_encoder(dis, n_layers, width)[-1]
+    # one pixel of 0 around, as Torch has it
+    dis = layers.ZeroPadding2D(1)(dis)
     dis = layers.Conv2D(
-        scaled(32, width),
+        scaled(32 * 2**n_layers, width),
         (4, 4),
-        strides=(2, 2),
-        padding="same",
+        use_bias=False,
         kernel_initializer=start_weights(),
     )(dis)
-    dis = layers.LeakyReLU(negative_slope=0.2)(dis)
-    for level in range(1, n_layers + 1):
-        last = level == n_layers
-        # one pixel of 0 around, as Torch has it
-        dis = layers.ZeroPadding2D(1)(dis)
-        dis = layers.Conv2D(
-            scaled(32 * 2**level, width),
-            (4, 4),
-            strides=(1, 1) if last else (2, 2),
-            use_bias=False,
-            kernel_initializer=start_weights(),
-        )(dis)
-        dis = layers.LeakyReLU(negative_slope=0.2)(normalize()(dis))
+    dis = layers.LeakyReLU(negative_slope=0.2)(normalize()(dis))
     dis = layers.ZeroPadding2D(1)(dis)
     out_layer = layers.Conv2D(
         1, (4, 4), kernel_initializer=start_weights(), dtype="float32"
@@ -369,80 +301,75 @@ def define_train_step(
     return train_step
 
 
-def define_translate(g_model):
-    """Return translate(inputs, seed) -> their translations, uint8 (n, h, w, c).
+def define_translator(g_model):
+    """Return g_model as it translates: for images of any size, each by itself.
 
-    inputs: uint8 (n, h, w, n_inputs), sides multiples of those that g_model halves to
-    one. Dropout is on, as in training: it is the generator's noise, and follows from
-    the seed. Batch normalisation takes the statistics of each image by itself, as the
-    authors' does in a batch of one: the others in a batch change nothing.
+    Called with training=True: its noise, dropout, is on as in training. Statistics are
+    those of each image, as batch normalisation has them in a batch of one: the others
+    in a batch change nothing. It keeps weights of its own, g_model's of now.
     """
-    renewed = {}
 
     def renew(layer):
         if isinstance(layer, layers.BatchNormalization):
-            renewed[layer] = layers.GroupNormalization(
+            return layers.GroupNormalization(
                 groups=-1, epsilon=layer.epsilon, dtype=layer.dtype_policy
             )
-            return renewed[layer]
-        if isinstance(layer, layers.Dropout):
-            return layers.Dropout(layer.rate, dtype=layer.dtype_policy)
-        return layer
+        return type(layer).from_config(layer.get_config())
 
-    any_size = keras.Input(shape=(None, None, g_model.input_shape[3]))
-    network = keras.models.clone_model(
-        g_model, any_size, renew, lambda layer, inputs, **options: layer(inputs)
+    translator = keras.models.clone_model(
+        keras.Model(g_model.input, g_model.output),
+        keras.Input((None, None, g_model.input_shape[3])),
+        renew,
+        lambda layer, inputs, **options: layer(inputs),
     )
-    generators = seed_generators([network])
+    for before, after in zip(g_model.layers, translator.layers, strict=True):
+        # gamma and beta come before the moving statistics
+        after.set_weights(before.get_weights()[: len(after.weights)])
+    return translator
 
-    def translate(inputs, seed):
-        for layer, normal in renewed.items():
-            normal.gamma.assign(layer.gamma)
-            normal.beta.assign(layer.beta)
-        parts = []
-        n_batch = batch_size(*inputs.shape[1:3])
-        for i, generator in enumerate(generators):
-            generator.state.assign([seed, i << 16])
-        for first in range(0, len(inputs), n_batch):
-            batch = scale_images(inputs[first : first + n_batch])
-            parts.append(to_bytes(network(batch, training=True).numpy()))
-        return np.concatenate(parts)
 
-    return translate
+def translate(translator, inputs, seed=0):
+    """Return the translations of inputs, uint8 (n, h, w, c).
+
+    translator: what define_translator returned. inputs: uint8 (n, h, w, n_inputs), with
+    sides that the U-Net can halve. What dropout leaves out follows from the seed.
+    """
+    for i, generator in enumerate(seed_generators([translator])):
+        generator.state.assign([seed, i << 16])
+    parts = []
+    n_batch = batch_size(*inputs.shape[1:3])
+    for first in range(0, len(inputs), n_batch):
+        batch = scale_images(inputs[first : first + n_batch])
+        parts.append(to_bytes(translator(batch, training=True).numpy()))
+    return np.concatenate(parts)
 
 
 def define_sample(g_model, dataset):
     """Return sample(n, rng, labels) -> n translations, uint8 (n, h, w, c).
 
-    dataset: [X, y, inputs]; rng, a numpy Generator, draws the inputs, and each once
-    before one again. labels are for generators that are asked for a class.
+    dataset: [X, y, inputs]; rng, a numpy Generator, draws the inputs, each once before
+    one again. labels are for generators that are asked for a class.
     """
-    translate = define_translate(g_model)
 
     def sample(n, rng, labels):
         chosen = np.resize(rng.permutation(len(dataset[0])), n)
-        return translate(dataset[2][chosen], int(rng.integers(2**31)))
+        translator, seed = define_translator(g_model), int(rng.integers(2**31))
+        return translate(translator, dataset[2][chosen], seed)
 
     return sample
 
 
-def define_draw_sheet(g_model, dataset):
-    """Return draw_sheet(rng) -> rows of inputs, their translations and the truth.
+def draw_rows(g_model, dataset, rng):
+    """Return images, uint8, and how many are in a row: inputs, translations, truth.
 
-    It returns uint8 images and how many are in a row.
+    dataset: [X, y, inputs]. rng: a numpy Generator.
     """
-    translate = define_translate(g_model)
     X, _, inputs = dataset
-
-    def draw_sheet(rng, in_a_row=10, n_rows=3):
-        rows = []
-        chosen = np.resize(rng.permutation(len(X)), (n_rows, in_a_row))
-        for part in chosen:
-            shown = np.broadcast_to(inputs[part], X[part].shape)
-            rows += [shown, translate(inputs[part], 0), X[part]]
-        return np.concatenate(rows), in_a_row
-
-    return draw_sheet
+    translator, rows = define_translator(g_model), []
+    for chosen in np.resize(rng.permutation(len(X)), (3, 10)):
+        shown = np.broadcast_to(inputs[chosen], X[chosen].shape)
+        rows += [shown, translate(translator, inputs[chosen]), X[chosen]]
+    return np.concatenate(rows), 10
 
 
 def train(
@@ -453,25 +380,30 @@ def train(
     n_batch=16,
     *,
     run=None,
-    **losses,
 ):
     """Train the two models on [X, y, inputs] and fill a run's folder; return its path.
 
-    X, inputs: uint8 (n, h, w, c); y is not looked at. run: a GanRun; None for a new one
-    in runs/. losses: see define_train_step. Raises what Run.make does.
+    X, inputs: uint8 (n, h, w, c); y is not looked at. run:
+    a GanRun; None for a new one in runs/. Raises what Run.make does.
     """
     run = run or GanRun(NAME, Settings())
-    shown = run.test or dataset
+    settings, shown = run.settings, run.test or dataset
     sample = define_sample(g_model, shown)
-    draw_sheet = define_draw_sheet(g_model, shown)
     steps = run.compile(
         define_draw(dataset, n_batch),
-        define_train_step(g_model, d_model, **losses),
+        define_train_step(
+            g_model,
+            d_model,
+            settings.loss,
+            settings.distance,
+            settings.distance_weight,
+        ),
         [g_model, d_model, g_model.optimizer, d_model.optimizer],
         columns=HISTORY,
         draws=1,
     )
     n_steps = run.fit(n_steps, steps, sample)
+    draw_sheet = partial(draw_rows, g_model, shown)
     run.make(
         steps,
         dataset,
@@ -481,10 +413,11 @@ def train(
         n_batch=n_batch,
     )
     models = {"g": g_model, "d": d_model}
-    translate = define_translate(g_model)
-    return run.conclude(
-        n_steps, models, lambda: measure_translation(translate, run.test, run)
-    )
+
+    def figures():
+        return measure_translation(partial(translate, define_translator(g_model)), run)
+
+    return run.conclude(n_steps, models, figures)
 
 
 def describe_step(figures):
@@ -511,61 +444,57 @@ def define_models(settings, image_shape, n_classes):
     )
 
 
-def translate_pictures(settings):
-    """Translate pictures of any size with a run; write each result beside its picture.
+def load(settings):
+    """Return the Data that the settings name, as pairs, with sides that are halved."""
+    return load_pairs(settings, MULTIPLE)
 
-    Each is translated by itself, with the same dropout each time unless another seed is
-    given. Raises InputError for what can't be read or written.
+
+def translate_own(settings):
+    """Translate pictures of one's own, each into a file of its own.
+
+    With the same dropout for each and each time, unless another seed is given.
     """
-    seed = settings.seed or 0
+    if settings.n != Settings.n:
+        raise InputError("--n: is for samples; leave it out with --translate")
     run = open_run(NAME, settings, define_models)
+    (g_model,) = run.models
     if settings.edges and run.settings.paired:
         raise InputError(
             f"--edges: {settings.sample} was trained on pairs, not on edges; leave it "
             "out"
         )
-    g_model, multiple = run.models[0], 2 ** count_levels(run.image_shape)
-    channels = run.image_shape[2] if settings.edges else g_model.input_shape[3]
-    found = read_pictures(settings.translate, channels)
-    padded = []
-    for path, picture in found:
-        if settings.edges:
-            picture = edges(picture[np.newaxis])[0]
-        padded.append(pad_picture(picture, multiple))
-        if padded[-1][0][..., 0].size > LARGEST_PICTURE:
-            raise InputError(
-                f"{path}: has {picture.shape[0]}x{picture.shape[1]} pixels; make it "
-                f"smaller than {LARGEST_PICTURE} together"
-            )
-    targets = name_results([path for path, _ in found], "translated", settings.out)
-    translate = define_translate(g_model)
-    for (picture, place), target in zip(padded, targets, strict=True):
-        write_picture(translate(picture[np.newaxis], seed)[0][place], target)
-        print(target)
+
+    def edges_of(picture):
+        return edges(picture[np.newaxis])[0]
+
+    translate_pictures(
+        settings.translate,
+        "translated",
+        settings.out,
+        partial(translate, define_translator(g_model), seed=settings.seed or 0),
+        channels=run.image_shape[2] if settings.edges else g_model.input_shape[3],
+        multiple=2 ** count_levels(run.image_shape),
+        change=edges_of if settings.edges else None,
+    )
 
 
 def draw_sheets(g_model, dataset, rng):
-    """Return the sheet that --sample draws beside samples.png."""
-    return {"translations.png": define_draw_sheet(g_model, dataset)(rng)}
+    """Return the sheets that --sample draws besides, by their files' names."""
+    return {"translated.png": draw_rows(g_model, dataset, rng)}
 
 
 def start(settings):
-    """Train as the settings say, or translate pictures, or draw from a run."""
+    """Train as the settings say, draw from a run, or translate pictures with it."""
     if settings.translate is not None:
-        translate_pictures(settings)
+        translate_own(settings)
         return
     start_run(
         NAME,
         settings,
         define_models,
         define_sample,
-        partial(
-            train,
-            loss=settings.loss,
-            distance=settings.distance,
-            distance_weight=settings.distance_weight,
-        ),
-        load=partial(load_pairs, multiple=MULTIPLE),
+        train,
+        load=load,
         draw_sheets=draw_sheets,
     )
 

@@ -23,7 +23,7 @@ BUDGETS = {
     "context_encoder": (215, NETWORKS),
     "cyclegan": (297, ["start_weights", "define_optimizer"]),
     "wgan": (107, [*NETWORKS, "define_generator"]),
-    "pix2pix": (387, NETWORKS),
+    "pix2pix": (304, NETWORKS),
     "wgan_gp": (
         58,
         [*NETWORKS, "define_generator", "wasserstein_loss", "define_sample"]

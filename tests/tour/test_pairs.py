@@ -1,5 +1,4 @@
 import os
-from types import SimpleNamespace
 
 import numpy as np
 import pairs
@@ -13,8 +12,7 @@ SIZE = (8, 12)
 
 
 def settings_of(**given):
-    nothing = {"data": None, "pairs": None, "side_by_side": None, "image_size": None}
-    return SimpleNamespace(**nothing | {"direction": "AtoB", "batch": 2} | given)
+    return pairs.PairSettings(**{"batch": 2} | given)
 
 
 def picture(level, shape=SIZE):
