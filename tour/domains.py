@@ -7,26 +7,14 @@ than X, and may have more or fewer; in test, Y[i] is what X[i] should become.
 """
 
 import numpy as np
-from pairs import read_folder
+from pairs import outlines, read_folder
 
-from gankit.backend import LazyModule
 from gankit.command import InputError
 from gankit.data.arrays import Data, pad_data
 from gankit.data.load import load_arrays
 from gankit.training.batches import check_batch
 
-ndimage = LazyModule("scipy.ndimage")
-
 SPLIT_SEED = 0
-
-
-def outlines(X):
-    """Return the outlines of images, uint8 like X: (n, h, w, c).
-
-    What a light shape on a dark ground gains where it grows by a pixel to all sides;
-    each channel by itself.
-    """
-    return ndimage.grey_dilation(X, size=(1, 3, 3, 1)) - X
 
 
 def paint(X, rng):

@@ -24,6 +24,7 @@ from gankit.training.batches import check_batch
 from gankit.training.settings import option
 
 filters = LazyModule("skimage.filters")
+ndimage = LazyModule("scipy.ndimage")
 
 # sub-folders of a folder of pictures: those to train on; of the others the first there
 TRAIN, TESTS = "train", ("test", "val")
@@ -49,6 +50,12 @@ class PairSettings(TourSettings):
         metavar="FOLDER",
         resume="free",
     )
+    inputs: str = option(
+        "edges",
+        "what the inputs are without pairs: edges, or outlines as tour/cyclegan.py has "
+        "them",
+        choices=("edges", "outlines"),
+    )
     direction: str = option(
         "AtoB",
         "AtoB: the first of --pairs, or the left half, is the input; BtoA: the other",
@@ -65,6 +72,7 @@ class PairSettings(TourSettings):
         if self.pairs is not None and len(self.pairs) != 2:
             raise InputError(f"--pairs {' '.join(self.pairs)}: takes two folders")
         self.check_use("direction", self.paired, "is for --pairs or --side-by-side")
+        self.check_use("inputs", not self.paired, "is for images without pairs")
 
     def check_use(self, name, used, problem):
         """Raise InputError where an option is given that isn't used."""
@@ -75,6 +83,10 @@ class PairSettings(TourSettings):
     def paired(self):
         """Whether the inputs are pictures, and no edges of the outputs."""
         return self.pairs is not None or self.side_by_side is not None
+
+    def count_inputs(self, channels):
+        """Return the inputs' channels, of outputs with so many."""
+        return channels if self.paired or self.inputs == "outlines" else 1
 
     @property
     def bundled(self):
@@ -116,6 +128,19 @@ def edges(X):
     return found
 
 
+def outlines(X):
+    """Return the outlines of images, uint8 like X: (n, h, w, c).
+
+    What a light shape on a dark ground gains where it grows by a pixel to all sides;
+    each channel by itself.
+    """
+    return ndimage.grey_dilation(X, size=(1, 3, 3, 1)) - X
+
+
+# what --inputs names
+INPUTS = {"edges": edges, "outlines": outlines}
+
+
 def read_folder(path, image_size=None):
     """Return the pictures in a folder, uint8 (n, h, w, c), sorted by their names.
 
@@ -135,15 +160,15 @@ def read_folder(path, image_size=None):
 def load_pairs(settings, multiple):
     """Return the pairs that the settings name, checked for their batch: a Data.
 
-    settings: PairSettings; where they name no pairs, the inputs are the edges of the
-    images of --data. Sides are padded to a multiple of a number. Test pairs are those
-    of the sub-folder `test`, or `val`; without one a tenth of the pairs, but 1,000 at
-    the most and none of fewer than 20, drawn by a fixed seed, so that runs of all seeds
-    keep the same ones.
+    settings: PairSettings; where they name no pairs, the inputs are made of the images
+    of --data, as --inputs says. Sides are padded to a multiple of a number. Test pairs
+    are those of the sub-folder `test`, or `val`; without one a tenth of the pairs, but
+    1,000 at the most and none of fewer than 20, drawn by a fixed seed, so that runs of
+    all seeds keep the same ones.
     """
     if not settings.paired:
         data = load_images(settings)
-        outputs, inputs = data, _map_images(edges, data)
+        outputs, inputs = data, _map_images(INPUTS[settings.inputs], data)
     else:
         outputs, inputs = _read_pairs(settings)
         check_batch(settings.batch, len(outputs.train[0]), 1)

@@ -27,7 +27,7 @@ import numpy as np
 from common import GanRun, scaled, to_bytes
 from figures import measure_translation
 from own_pictures import translate_pictures
-from pairs import PairSettings, edges, load_pairs
+from pairs import INPUTS, PairSettings, load_pairs
 from sampling import open_run, start_run
 
 from gankit.backend import keras, layers, tf
@@ -85,8 +85,8 @@ class Settings(PairSettings):
     )
     edges: bool = option(
         False,
-        "make the edges of the pictures to --translate first, for a run that was "
-        "trained on edges",
+        "make the edges of the pictures to --translate first, or the outlines, for a "
+        "run that was trained on those",
         saved=False,
     )
 
@@ -432,7 +432,7 @@ def describe_step(figures):
 def define_models(settings, image_shape, n_classes):
     """Return g_model and d_model for a run with these settings."""
     width = settings.width
-    n_inputs = image_shape[2] if settings.paired else 1
+    n_inputs = settings.count_inputs(image_shape[2])
     return (
         define_generator(image_shape, n_inputs, width=width),
         define_discriminator(
@@ -465,7 +465,7 @@ def translate_own(settings):
         )
 
     def edges_of(picture):
-        return edges(picture[np.newaxis])[0]
+        return INPUTS[run.settings.inputs](picture[np.newaxis])[0]
 
     translate_pictures(
         settings.translate,

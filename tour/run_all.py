@@ -59,6 +59,8 @@ EXPERIMENTS = {
     "pix2pix-gan": Experiment("pix2pix", ("--loss", "gan")),
     "pix2pix-cgan": Experiment("pix2pix", ("--loss", "cgan")),
     "pix2pix-l1+gan": Experiment("pix2pix", ("--loss", "l1+gan")),
+    # with pairs, what CycleGAN does without: its bound
+    "pix2pix-outlines": Experiment("pix2pix", ("--inputs", "outlines")),
     "cyclegan": Experiment("cyclegan"),
     # what the cycle is for
     "cyclegan-no-cycle": Experiment("cyclegan", ("--cycle-weight", 0)),

@@ -1,5 +1,6 @@
 import os
 
+import domains
 import numpy as np
 import pairs
 import pytest
@@ -104,6 +105,15 @@ def test_the_bundled_way_makes_edges_and_pads_both(tmp_path):
     X, y, inputs = found.test
     assert len(X) == len(y) == len(inputs) == 6
     assert np.array_equal(inputs[:, *inner], pairs.edges(X[:, *inner]))
+
+
+def test_outlines_are_those_of_cyclegans_domain(tmp_path):
+    data = write_folder(tmp_path, (32, 32, 3), n=3, tests=2)
+    settings = settings_of(data=data, inputs="outlines")
+    found = pairs.load_pairs(settings, 32)
+    for X, _, inputs in (found.train, found.test):
+        assert np.array_equal(inputs, domains.outlines(X)) and inputs.shape == X.shape
+    assert settings.count_inputs(3) == 3 and settings_of().count_inputs(3) == 1
 
 
 @pytest.mark.parametrize("halves", [False, True])

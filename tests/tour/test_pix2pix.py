@@ -7,6 +7,7 @@ import keras
 import metrics
 import numpy as np
 import own_pictures
+import pairs
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -430,7 +431,7 @@ def test_edges_are_made_of_a_picture_or_given(edges_run, pictures, tmp_path):
     sampled = ("--sample", edges_run, "--threads", 1)
     path = pictures[1]
     assert run(*sampled, "--translate", path, "--edges", "--out", tmp_path / "1") == 0
-    of_it = pix2pix.edges(read(path)[np.newaxis])[0, ..., 0]
+    of_it = pairs.edges(read(path)[np.newaxis])[0, ..., 0]
     save_image(tmp_path / "2" / path.name, of_it)
     edges = tmp_path / "2" / path.name
     assert run(*sampled, "--translate", edges) == 0
