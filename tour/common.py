@@ -277,7 +277,9 @@ class GanRun(Run):
     def side_by_side(self):
         # a batch stays whole, but much of a step is independent, as d on real and on
         # generated images: two threads are busier with two operations than with one
-        parts = count_parts(self.settings.threads, self.jit, self.settings.batch)
+        # (so much of it even where a batch is one image, which has no parts)
+        n_batch = max(4, self.settings.batch)
+        parts = count_parts(self.settings.threads, self.jit, n_batch)
         return 2 if parts == 2 else 1
 
     def prepare(self, n_batch=None):
@@ -417,18 +419,19 @@ class GanRun(Run):
             **others,
         )
 
-    def conclude(self, n_steps, models, figures=dict):
-        """Save the generator and figures.json, once all steps are made.
+    def conclude(self, n_steps, models, figures=dict, generators=("g",)):
+        """Save the generators and figures.json, once all steps are made.
 
-        models: by name, the generator's being 'g'. figures: returns the script's own
-        figures of the finished run, a dict. Returns the folder.
+        models: by name; generators: the names of those that are saved. figures: returns
+        the script's own figures of the finished run, a dict. Returns the folder.
         """
         most = self.settings.max_steps
         if most is None or most >= n_steps:
             # as a plain model: gan.py's optimizer is no class of Keras's own
-            g_model = keras.Model(models["g"].input, models["g"].output)
-            name = f"g_model_{n_steps:04d}.{self.settings.format}"
-            save_model(g_model, self.folder / name)
+            for name in generators:
+                model = keras.Model(models[name].input, models[name].output)
+                file = f"{name}_model_{n_steps:04d}.{self.settings.format}"
+                save_model(model, self.folder / file)
             found = {
                 **last_row(self.folder / self.table),
                 **figures(),

@@ -43,6 +43,7 @@ from gankit.backend import keras, layers, tf
 from gankit.command import InputError, run_script
 from gankit.data.images import scale_images
 from gankit.training.batches import define_take, update
+from gankit.training.fast_adam import accelerate_adam
 from gankit.training.settings import option
 
 NAME = "cyclegan"
@@ -311,6 +312,8 @@ def define_train_step(
     optimizers = g_model.optimizer, dx_model.optimizer
     optimizers[0].build(generators.trainable_variables)
     optimizers[1].build(discriminators.trainable_variables)
+    for optimizer in optimizers:
+        accelerate_adam(optimizer)
 
     def train_step(step, x, y, places_x, places_y):
         n_batch = x.shape[0]
@@ -441,7 +444,12 @@ def train(
         n_batch=n_batch,
     )
     models = {"g": g_model, "f": f_model, "dx": dx_model, "dy": dy_model}
-    return run.conclude(n_steps, models, lambda: measure_cycle(g_model, f_model, run))
+    return run.conclude(
+        n_steps,
+        models,
+        lambda: measure_cycle(g_model, f_model, run),
+        generators=("g", "f"),
+    )
 
 
 def describe_step(figures):

@@ -24,7 +24,7 @@ LADDER = (
     ("dcgan", "wgan", "a linear critic, its loss, five updates, clipping"),
     ("dcgan", "context_encoder", "latent points to images with holes; a joint loss"),
     ("context_encoder", "pix2pix", "a U-Net, patches, pairs of pictures for holes"),
-    ("dcgan", "cyclegan", "no pairs: two of each network, the cycle, a buffer"),
+    ("pix2pix", "cyclegan", "no pairs: two of each network, the cycle, a buffer"),
     ("wgan", "wgan_gp", "the gradient penalty in the place of clipping"),
 )
 

@@ -1,7 +1,8 @@
-"""A quicker way to compute batch normalisation in training on a CPU.
+"""A quicker way to compute normalisation in training on a CPU.
 
 Keras computes the moments and what follows from them in many passes over the batch;
-TensorFlow's fused operation takes a few, forwards and backwards.
+TensorFlow's fused operation takes a few, forwards and backwards. In a batch of one
+image, instance normalisation is the same operation as batch normalisation.
 """
 
 from functools import partial
@@ -12,11 +13,15 @@ from gankit.backend import layers, tf
 def accelerate_normalization(layer):
     """Let a layer of plain batch normalisation compute its training pass fused.
 
-    Inference, a layer that is not trainable, and inputs of another kind than images
-    with channels last stay as Keras has them; so do layers of another kind.
+    Or one of instance normalisation, without weights, its passes of single images.
+    Other passes of batch normalisation than in training, a layer that is not trainable,
+    and inputs of another kind than images with channels last stay as Keras has them; so
+    do layers of another kind.
     """
     if type(layer) is layers.BatchNormalization and _is_plain(layer):
         layer.call = partial(_call, layer)
+    if type(layer) is layers.GroupNormalization and _is_of_instances(layer):
+        layer.call = partial(_call_of_instances, layer)
 
 
 def _is_plain(layer):
@@ -29,6 +34,25 @@ def _is_plain(layer):
         and layer.variable_dtype == "float32"
         and layer.compute_dtype in ("float32", "bfloat16", "float16")
     )
+
+
+def _is_of_instances(layer):
+    return (
+        layer.axis in (-1, 3)
+        and layer.groups == layer.input_spec.axes[layer.axis]
+        and not layer.scale
+        and not layer.center
+        and layer.compute_dtype in ("float32", "bfloat16", "float16")
+    )
+
+
+def _call_of_instances(layer, inputs):
+    is_image = inputs.shape.rank == 4 and inputs.shape[0] == 1
+    if not is_image or inputs.dtype != layer.compute_dtype:
+        return layers.GroupNormalization.call(layer, inputs)
+    n = inputs.shape[-1]
+    outputs, *_ = normalize_batch(inputs, tf.ones((n,)), tf.zeros((n,)), layer.epsilon)
+    return outputs
 
 
 def _call(layer, inputs, training=None, mask=None):

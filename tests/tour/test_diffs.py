@@ -21,7 +21,10 @@ BUDGETS = {
     "stackgan": (377, [*NETWORKS, "define_optimizer"]),
     "infogan": (176, NETWORKS),
     "context_encoder": (215, NETWORKS),
-    "cyclegan": (297, ["start_weights", "define_optimizer"]),
+    "cyclegan": (
+        378,
+        ["start_weights", "define_optimizer", "receptive_field", "count_layers"],
+    ),
     "wgan": (107, [*NETWORKS, "define_generator"]),
     "pix2pix": (304, NETWORKS),
     "wgan_gp": (

@@ -156,3 +156,36 @@ def test_layers_of_another_kind_are_left_alone():
     ):
         fast_norm.accelerate_normalization(layer)
         assert "call" not in vars(layer)
+
+
+def normalization_of_instances(accelerated, dtype="float32", **config):
+    config = {"groups": -1, "epsilon": 1e-5, "center": False, "scale": False, **config}
+    layer = layers.GroupNormalization(dtype=dtype, **config)
+    layer.build((None, 6, 4, 6))
+    if accelerated:
+        fast_norm.accelerate_normalization(layer)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [("float32", 2e-5), ("mixed_bfloat16", 0.02), ("mixed_float16", 0.003)],
+)
+@pytest.mark.parametrize("n", [1, 3])
+def test_instances_are_normalised_as_by_keras(dtype, tolerance, n):
+    x = images(dtype.removeprefix("mixed_"), (n, 6, 4, 6))
+    pair = [normalization_of_instances(fast, dtype) for fast in (True, False)]
+    assert "call" in vars(pair[0])
+    fast, plain = (train_once(layer, x) for layer in pair)
+    assert len(fast) == 2
+    for ours, reference in zip(fast, plain, strict=True):
+        scale = max(1, np.abs(reference).max())
+        np.testing.assert_allclose(ours, reference, atol=tolerance * scale)
+    graph = tf.function(pair[0]).get_concrete_function(x).graph
+    kinds = [operation.type for operation in graph.get_operations()]
+    assert ("FusedBatchNormV3" in kinds) == (n == 1)
+
+
+@pytest.mark.parametrize("config", [{"groups": 2}, {"scale": True}, {"center": True}])
+def test_other_groups_are_left(config):
+    assert "call" not in vars(normalization_of_instances(True, **config))
