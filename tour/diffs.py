@@ -25,6 +25,7 @@ LADDER = (
     ("dcgan", "context_encoder", "latent points to images with holes; a joint loss"),
     ("context_encoder", "pix2pix", "a U-Net, patches, pairs of pictures for holes"),
     ("pix2pix", "cyclegan", "no pairs: two of each network, the cycle, a buffer"),
+    ("acgan", "biggan", "residual blocks, projection, hinge loss, truncation"),
     ("wgan", "wgan_gp", "the gradient penalty in the place of clipping"),
 )
 

@@ -44,13 +44,14 @@ def measure_classes(sample, dataset, run):
     over classes; worst_ssim_excess: the largest difference of the two in a class. They
     are left out where no class has two images of both.
     """
-    X, y = dataset
+    X, y = run.inner(dataset[0]), dataset[1]
     n = min(run.count_measured(5), 5 * metrics.N_MEASURED)
     labels = run.classes(n)
-    images = sample(n, run.rng_of(1), labels)
+    images = run.inner(sample(n, run.rng_of(1), labels))
     found = {}
     if run.test is not None:
-        error = metrics.nearest_neighbour_error(images, labels, *run.test)
+        x_test, y_test = run.inner(run.test[0]), run.test[1]
+        error = metrics.nearest_neighbour_error(images, labels, x_test, y_test)
         found["nearest_neighbour_error"] = error
     generated, real = (
         metrics.within_class_ssim(*pair, run.n_classes)
@@ -306,4 +307,26 @@ def measure_translation(translate, run):
         for name, shown in (("agreement", images), ("true_agreement", X)):
             _, probabilities = run.judge.answer(shown)
             found[name] = metrics.agreement(probabilities, y)
+    return found
+
+
+def measure_truncation(define_sample, run, thresholds=(2, 1, 0.5, 0.2, 0.1)):
+    """Return what images are worth whose latent points are truncated, a dict.
+
+    define_sample: threshold -> sample(n, rng, labels), as measure_classes takes it. Of
+    as many images as are measured, for each threshold: truncation_<threshold>_agreement
+    and _judge_fid, left out without a judge, and _ssim, within classes, left out where
+    no class has two images.
+    """
+    n = run.count_measured()
+    labels = run.classes(n)
+    found = {}
+    for threshold in thresholds:
+        images = define_sample(threshold)(n, run.rng_of(1), labels)
+        row = dict(zip(run.evaluations, run.measure(images, labels), strict=True))
+        alike = metrics.within_class_ssim(run.inner(images), labels, run.n_classes)
+        row["ssim"] = float(np.nanmean(alike)) if np.isfinite(alike).any() else None
+        for name in ("agreement", "judge_fid", "ssim"):
+            if row[name] is not None:
+                found[f"truncation_{threshold:g}_{name}"] = row[name]
     return found

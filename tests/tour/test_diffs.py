@@ -27,6 +27,7 @@ BUDGETS = {
     ),
     "wgan": (107, [*NETWORKS, "define_generator"]),
     "pix2pix": (304, NETWORKS),
+    "biggan": (320, []),
     "wgan_gp": (
         58,
         [*NETWORKS, "define_generator", "wasserstein_loss", "define_sample"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 
-def a_run(measured=20, n_classes=4, test=None):
+def a_run(measured=20, n_classes=4, test=None, border=0):
     """What the figures of classes need of a GanRun."""
     return SimpleNamespace(
         settings=SimpleNamespace(measured=measured),
@@ -14,6 +14,7 @@ def a_run(measured=20, n_classes=4, test=None):
         classes=lambda n: np.arange(n) % n_classes,
         rng_of=np.random.default_rng,
         count_measured=lambda times=1: times * measured,
+        inner=lambda images: images[:, border:, border:],
     )
 
 
@@ -59,6 +60,26 @@ def test_the_excess_of_one_class_is_seen():
     assert found["worst_ssim_excess"] > 0.8 > 0.4 > found["ssim"]
 
 
+def test_the_border_is_not_measured():
+    """Else it would make images of a class more alike than they are."""
+    y = np.arange(40) % 4
+
+    def sample(n, rng, labels):
+        return noise(labels, seed=1)
+
+    def with_border(images):
+        return np.pad(images[:, 1:, 1:], ((0, 0), (1, 0), (1, 0), (0, 0)))
+
+    test = [noise(y[:9], seed=2), y[:9]]
+    inside = figures.measure_classes(sample, [noise(y), y], a_run(test=test, border=1))
+    found = figures.measure_classes(
+        lambda *given: with_border(sample(*given)),
+        [with_border(noise(y)), y],
+        a_run(test=[with_border(test[0]), test[1]], border=1),
+    )
+    assert found == inside and abs(found["real_ssim"]) < 0.2
+
+
 def test_figures_that_have_no_value_are_left_out():
     y = np.arange(40) % 4
 
@@ -97,7 +118,7 @@ def test_at_most_50_000_images_are_made():
 
     for measured in (9_000, 10_000, 30_000):
         with pytest.raises(Enough):
-            figures.measure_classes(sample, [None, None], a_run(measured))
+            figures.measure_classes(sample, [noise([0]), None], a_run(measured))
     assert asked == [45_000, 50_000, 50_000]
 
 
@@ -121,3 +142,36 @@ def test_the_likelihood_is_that_of_test_images_under_samples():
     run.test[0] = flat([250, 251, 252])
     other = figures.measure_likelihood(sample, [X, None], run)
     assert other["log_likelihood"] < found["log_likelihood"]
+
+
+def test_a_truncation_curve_has_a_point_a_threshold():
+    asked = []
+
+    def define_sample(threshold):
+        def sample(n, rng, labels):
+            asked.append((threshold, n, rng.integers(99)))
+            images = noise(labels, seed=1)
+            images[labels < threshold] = 77  # of as many classes all are alike
+            return images
+
+        return sample
+
+    run = a_run(border=1)
+    run.evaluations = ("judge_fid", "modes", "agreement")
+
+    def measure(images, labels):
+        assert len(images) == 20 and labels.tolist() == [0, 1, 2, 3] * 5
+        return images.mean(), 4, None
+
+    run.measure = measure
+    found = figures.measure_truncation(define_sample, run, (4, 0.5))
+    assert asked == [(4, 20, asked[0][2]), (0.5, 20, asked[0][2])]
+    names = [f"truncation_{t}_{n}" for t in ("4", "0.5") for n in ("judge_fid", "ssim")]
+    assert list(found) == names  # no agreement, no judge
+    assert found["truncation_4_ssim"] == pytest.approx(1)
+    assert 0.2 < found["truncation_0.5_ssim"] < 0.4
+    assert found["truncation_4_judge_fid"] == 77
+    # a class of one image each
+    few = a_run(measured=4)
+    few.evaluations, few.measure = run.evaluations, lambda *given: (None,) * 3
+    assert figures.measure_truncation(define_sample, few, (1,)) == {}

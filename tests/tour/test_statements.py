@@ -20,6 +20,7 @@ STATEMENTS = {
     "stackgan": ("STACK", 4),
     "cyclegan": ("CYC", 10),
     "pix2pix": ("PIX", 5),
+    "biggan": ("BIG", 4),
 }
 
 
