@@ -25,6 +25,18 @@ TOUR = {
         *("Odena et al. 2016", "agreement", "%"),
         *("the class asked for is seen", ""),
     ),
+    "stackgan": (
+        *("Zhang et al. 2016", "asked_digit", "%"),
+        *("the digit of an unseen caption is seen", ""),
+    ),
+    "context_encoder": (
+        *("Pathak et al. 2016", "psnr", "dB"),
+        *("PSNR in the holes of test images", ""),
+    ),
+    "pix2pix": (
+        *("Isola et al. 2016", "agreement", "%"),
+        *("the digit is seen in what is made of its edges", ""),
+    ),
     "wgan": (
         *("Arjovsky et al. 2017", "estimate_correlation", ""),
         *("correlation of estimate and judge-FID", ""),
@@ -32,6 +44,14 @@ TOUR = {
     "wgan_gp": (
         *("Gulrajani et al. 2017", "estimate_correlation", ""),
         *("correlation of estimate and judge-FID", ""),
+    ),
+    "cyclegan": (
+        *("Zhu et al. 2017", "accuracy", "%"),
+        *("the digit is seen in what is made of its outline", ""),
+    ),
+    "biggan": (
+        *("Brock et al. 2018", "agreement", "%"),
+        *("the class asked for is seen", ""),
     ),
 }
 

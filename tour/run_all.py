@@ -64,6 +64,12 @@ EXPERIMENTS = {
     "cyclegan": Experiment("cyclegan"),
     # what the cycle is for
     "cyclegan-no-cycle": Experiment("cyclegan", ("--cycle-weight", 0)),
+    "biggan": Experiment("biggan"),
+    # width and batch at equal images
+    "biggan-narrow": Experiment("biggan", ("--width", 0.5), 1),
+    "biggan-wide": Experiment("biggan", ("--width", 2), 1),
+    "biggan-batch-32": Experiment("biggan", ("--batch", 32, "--steps", 10_000), 1),
+    "biggan-batch-256": Experiment("biggan", ("--batch", 256, "--steps", 1250), 1),
     # which training is stable without batch normalisation in the generator
     "dcgan-plain": Experiment("dcgan", ("--generator-norm", "no")),
     "wgan-plain": Experiment("wgan", ("--generator-norm", "no")),
