@@ -222,10 +222,8 @@ def draw_masks(g_model, places):
     inside = []
     for axis, (begin, end, least, most) in enumerate(find_holes(g_model)):
         size, place = places[:, axis, None], places[:, axis + 2, None]
-        # rounding may reach what the numbers don't
-        size = tf.minimum(least + tf.floor(size * (most - least + 1)), most)
-        free = end - begin - size
-        first = begin + tf.minimum(tf.floor(place * (free + 1)), free)
+        size = least + tf.floor(size * (most - least + 1))
+        first = begin + tf.floor(place * (end - begin - size + 1))
         index = tf.range(g_model.input_shape[1 + axis], dtype=tf.float32)
         inside.append(tf.cast((index >= first) & (index < first + size), tf.float32))
     rows, columns = inside

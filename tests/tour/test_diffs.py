@@ -20,7 +20,7 @@ BUDGETS = {
     ),
     "stackgan": (377, [*NETWORKS, "define_optimizer"]),
     "infogan": (176, NETWORKS),
-    "context_encoder": (215, NETWORKS),
+    "context_encoder": (214, NETWORKS),
     "cyclegan": (
         378,
         ["start_weights", "define_optimizer", "receptive_field", "count_layers"],
