@@ -29,14 +29,13 @@ CYC-10 Adam with a small rate, the same for half of the epochs, then falling to 
 import sys
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from common import GanRun, TourSettings, generate, scaled, to_bytes
-from domains import load_domains
+from common import GanRun, generate, scaled, to_bytes
+from domains import DomainSettings, load_domains
 from figures import measure_cycle
-from own_pictures import name_results, pad_picture, read_pictures, write_picture
+from own_pictures import translate_pictures
 from sampling import open_run, start_run
 
 from gankit.backend import keras, layers, tf
@@ -48,33 +47,20 @@ from gankit.training.settings import option
 
 NAME = "cyclegan"
 HISTORY = ("dx_loss", "dy_loss", "g_loss", "f_loss", "forward_loss", "backward_loss")
-N_DOWN = 2  # times that a generator halves the sides
+# times that a generator halves the sides, and their multiple: padding by reflection
+# takes two pixels in the middle
+N_DOWN, MULTIPLE = 2, 8
 # side of a patch -> strided layers of the discriminator
 PATCHES = {16: 1, 34: 2, 70: 3}
 BUFFER = 50
-# pixels of a picture that is translated: its maps lie in memory as a whole
-LARGEST_PICTURE = 1 << 22
 
 
 @dataclass(kw_only=True)
-class Settings(TourSettings):
+class Settings(DomainSettings):
     """Train a CycleGAN on digits and outlines, or on two folders of your own."""
 
-    asked: ClassVar = (*TourSettings.asked, "to", "translate")
+    asked: ClassVar = (*DomainSettings.asked, "to", "translate")
 
-    x: str | None = option(
-        None,
-        "folder of pictures of one domain; the other is --y",
-        metavar="DIR",
-        resume="free",
-    )
-    y: str | None = option(
-        None, "folder of pictures of the other domain", metavar="DIR", resume="free"
-    )
-    images: int = option(
-        200, "images a domain, where it is made of --data or of MNIST", least=1
-    )
-    colour: bool = option(False, "give each outline a random hue")
     steps: int = option(40_000, "training steps", least=1, resume="grow")
     batch: int = option(1, "images of each domain a batch")
     evaluate_every: int = option(
@@ -108,23 +94,6 @@ class Settings(TourSettings):
         metavar="PICTURE",
         saved=False,
     )
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.translate is not None and self.n != Settings.n:
-            raise InputError("--n: is not for --translate; leave it out")
-
-    @property
-    def bundled(self):
-        return super().bundled and self.x is None and not self.colour
-
-    @property
-    def options(self):
-        options = super().options
-        for name in ("x", "y"):
-            if options[name] is not None:
-                options[name] = str(Path(options[name]).resolve())
-        return options
 
 
 def start_weights():
@@ -358,6 +327,11 @@ def define_train_step(
     return train_step
 
 
+def translate(model, X):
+    """Return an image's translation, both uint8 (1, h, w, c), sides of any size."""
+    return to_bytes(model(scale_images(X), training=False).numpy())
+
+
 def define_sample(g_model, f_model, dataset, to="x"):
     """Return sample(n, rng, labels) -> n translated images, uint8 (n, h, w, c).
 
@@ -373,25 +347,21 @@ def define_sample(g_model, f_model, dataset, to="x"):
     return sample
 
 
-def define_draw_sheet(g_model, f_model, dataset, n=20):
-    """Return draw_sheet(rng) -> (images, in a row): x, G(x), F(G(x)), y, F(y), G(F(y)).
+def draw_rows(g_model, f_model, dataset, rng, n=20):
+    """Return a sheet and its columns: x, G(x), F(G(x)), y, F(y), G(F(y)).
 
-    dataset: [X, y, Y]. n: rows.
+    dataset: [X, y, Y], of which rng draws n images each, uint8 like what is returned.
     """
-
-    def draw_sheet(rng):
-        columns = []
-        for X, there, back in (
-            (dataset[0], g_model, f_model),
-            (dataset[2], f_model, g_model),
-        ):
-            X = X[np.resize(rng.permutation(len(X)), n)]
-            translated = generate(there, scale_images(X))
-            columns += [X, translated, generate(back, scale_images(translated))]
-        images = np.stack(columns, axis=1)
-        return images.reshape(-1, *images.shape[2:]), len(columns)
-
-    return draw_sheet
+    columns = []
+    for X, there, back in (
+        (dataset[0], g_model, f_model),
+        (dataset[2], f_model, g_model),
+    ):
+        X = X[np.resize(rng.permutation(len(X)), n)]
+        translated = generate(there, scale_images(X))
+        columns += [X, translated, generate(back, scale_images(translated))]
+    images = np.stack(columns, axis=1)
+    return images.reshape(-1, *images.shape[2:]), len(columns)
 
 
 def train(
@@ -403,8 +373,6 @@ def train(
     n_steps=40_000,
     n_batch=1,
     *,
-    cycle_weight=10.0,
-    identity=0.0,
     run=None,
 ):
     """Train the four models on [X, y, Y] and fill a run's folder; return its path.
@@ -413,8 +381,8 @@ def train(
     a GanRun; None for a new one in runs/. Raises what Run.make does.
     """
     run = run or GanRun(NAME, Settings())
-    sample = define_sample(g_model, f_model, run.test or dataset)
-    draw_sheet = define_draw_sheet(g_model, f_model, run.test or dataset)
+    settings, shown = run.settings, run.test or dataset
+    sample = define_sample(g_model, f_model, shown)
     epoch = -(-len(dataset[0]) // n_batch)
     buffers = [define_buffer(X.shape[1:]) for X in (dataset[0], dataset[2])]
     steps = run.compile(
@@ -426,8 +394,8 @@ def train(
             dy_model,
             buffers,
             lambda step: run.done(step // epoch * epoch),
-            cycle_weight,
-            identity,
+            settings.cycle_weight,
+            settings.identity,
         ),
         [g_model, f_model, dx_model, dy_model]
         + [g_model.optimizer, dx_model.optimizer, buffers],
@@ -435,6 +403,7 @@ def train(
         draws=4,
     )
     n_steps = run.fit(n_steps, steps, sample)
+    draw_sheet = partial(draw_rows, g_model, f_model, shown)
     run.make(
         steps,
         dataset,
@@ -444,12 +413,11 @@ def train(
         n_batch=n_batch,
     )
     models = {"g": g_model, "f": f_model, "dx": dx_model, "dy": dy_model}
-    return run.conclude(
-        n_steps,
-        models,
-        lambda: measure_cycle(g_model, f_model, run),
-        generators=("g", "f"),
-    )
+
+    def figures():
+        return measure_cycle(g_model, f_model, run)
+
+    return run.conclude(n_steps, models, figures, generators=("g", "f"))
 
 
 def describe_step(figures):
@@ -500,44 +468,44 @@ def define_translators(settings, image_shape, n_classes):
     ]
 
 
-def translate_pictures(settings):
-    """Translate pictures of one's own with a run's generator, one by one."""
+def load(settings):
+    """Return the Data that the settings name, as domains, with sides to be halved."""
+    return load_domains(settings, MULTIPLE)
+
+
+def translate_own(settings):
+    """Translate pictures of one's own, each into a file of its own."""
+    if settings.n != Settings.n:
+        raise InputError("--n: is for samples; leave it out with --translate")
     run = open_run(NAME, settings, define_translators, 2)
     g_model, f_model = run.models
-    pictures = read_pictures(settings.translate, run.image_shape[-1])
-    for path, picture in pictures:
-        if picture.shape[0] * picture.shape[1] > LARGEST_PICTURE:
-            raise InputError(
-                f"{path}: has {picture.shape[0]}x{picture.shape[1]} pixels; make it "
-                f"smaller than {LARGEST_PICTURE} together"
-            )
-    paths = [path for path, _ in pictures]
-    targets = name_results(paths, f"to-{settings.to}", settings.out)
-    model = g_model if settings.to == "y" else f_model
-    for (_, picture), target in zip(pictures, targets, strict=True):
-        padded, place = pad_picture(picture, 8)
-        found = model(scale_images(padded[np.newaxis]), training=False)
-        write_picture(to_bytes(np.float32(found))[0][place], target)
-        print(target)
+    translate_pictures(
+        settings.translate,
+        f"to-{settings.to}",
+        settings.out,
+        partial(translate, g_model if settings.to == "y" else f_model),
+        channels=run.image_shape[2],
+        multiple=MULTIPLE,
+    )
 
 
 def draw_sheets(g_model, f_model, dataset, rng):
-    """Return the sheet that --sample draws beside samples.png."""
-    return {"translations.png": define_draw_sheet(g_model, f_model, dataset)(rng)}
+    """Return the sheets that --sample draws besides, by their files' names."""
+    return {"translated.png": draw_rows(g_model, f_model, dataset, rng)}
 
 
 def start(settings):
-    """Train as the settings say, draw from a run, or translate pictures with one."""
+    """Train as the settings say, draw from a run, or translate pictures with it."""
     if settings.translate is not None:
-        translate_pictures(settings)
+        translate_own(settings)
         return
     start_run(
         NAME,
         settings,
         define_models,
         partial(define_sample, to=settings.to),
-        partial(train, cycle_weight=settings.cycle_weight, identity=settings.identity),
-        load=partial(load_domains, multiple=8),
+        train,
+        load=load,
         draw_sheets=draw_sheets,
         n_models=2,
     )

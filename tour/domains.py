@@ -6,15 +6,66 @@ of one domain, their labels, and those of the other. In train, Y holds other pic
 than X, and may have more or fewer; in test, Y[i] is what X[i] should become.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
+from common import TourSettings
 from pairs import outlines, read_folder
 
 from gankit.command import InputError
 from gankit.data.arrays import Data, pad_data
 from gankit.data.load import load_arrays
 from gankit.training.batches import check_batch
+from gankit.training.settings import option
 
 SPLIT_SEED = 0
+
+
+@dataclass(kw_only=True)
+class DomainSettings(TourSettings):
+    """What a script that learns from two domains can be told."""
+
+    x: str | None = option(
+        None,
+        "folder of pictures of one domain; the other is --y",
+        metavar="DIR",
+        resume="free",
+    )
+    y: str | None = option(
+        None, "folder of pictures of the other domain", metavar="DIR", resume="free"
+    )
+    images: int = option(
+        200, "images a domain, where it is made of --data or of MNIST", least=1
+    )
+    colour: bool = option(False, "give each outline a random hue")
+
+    def __post_init__(self):
+        super().__post_init__()
+        given = [name for name in ("x", "y") if getattr(self, name) is not None]
+        if len(given) == 1:
+            other = "y" if given == ["x"] else "x"
+            raise InputError(
+                f"--{given[0]} {getattr(self, given[0])}: is one domain; name the "
+                f"other with --{other}"
+            )
+        for name in ("data", "images", "colour"):
+            if given and getattr(self, name) != getattr(DomainSettings, name):
+                raise InputError(
+                    f"--{name}: does not go with --x and --y; leave it out"
+                )
+
+    @property
+    def bundled(self):
+        return super().bundled and self.x is None and not self.colour
+
+    @property
+    def options(self):
+        options = super().options
+        for name in ("x", "y"):
+            if options[name] is not None:
+                options[name] = str(Path(options[name]).resolve())
+        return options
 
 
 def paint(X, rng):
@@ -30,18 +81,11 @@ def paint(X, rng):
 def load_domains(settings, multiple):
     """Return the domains that the settings name, checked for their batch: a Data.
 
-    settings: of a script that has the options x, y, images and colour. Without x and y
-    the domains are images of one half of the training images, and outlines of images of
-    the other; the halves are drawn by a fixed seed, so that runs of all seeds have the
-    same ones. Sides are padded to a multiple of a number. There are test images where
-    --data has some.
+    settings: DomainSettings. Without x and y the domains are images of one half of the
+    training images, and outlines of images of the other; the halves are drawn by a
+    fixed seed, so that runs of all seeds have the same ones. Sides are padded to a
+    multiple of a number. There are test images where --data has some.
     """
-    if (settings.x is None) != (settings.y is None):
-        given, other = ("x", "y") if settings.y is None else ("y", "x")
-        raise InputError(
-            f"--{given} {getattr(settings, given)}: is one domain; name the other with "
-            f"--{other}"
-        )
     read = _split_images if settings.x is None else _read_domains
     both = read(settings)
     check_batch(settings.batch, min(len(data.train[0]) for data in both), 1, least=1)
@@ -78,10 +122,6 @@ def _split_images(settings):
 
 def _read_domains(settings):
     """Return two Data, of the pictures in two folders."""
-    for name in ("data", "images", "colour"):
-        field = type(settings).__dataclass_fields__[name]
-        if getattr(settings, name) != field.default:
-            raise InputError(f"--{name}: does not go with --x and --y; leave it out")
     paths = settings.x, settings.y
     both = [read_folder(path, settings.image_size) for path in paths]
     sizes = ["{}x{}".format(*X.shape[1:3]) for X in both]

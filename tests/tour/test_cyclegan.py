@@ -5,6 +5,7 @@ import domains
 import figures
 import keras
 import numpy as np
+import own_pictures
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -508,7 +509,7 @@ def test_two_folders_of_ones_own(cyclegan, folders, tmp_path, capsys):
             assert samples["x_train"].shape == (9, 20, 24, 3)
             # each input is translated once before one is translated again
             assert len(np.unique(samples["x_train"][:n], axis=0)) == n
-        assert (drawn / "translations.png").is_file()
+        assert (drawn / "translated.png").is_file()
     # both domains must be as they were for a resume
     data = domains.load_domains(cyclegan.Settings(x=str(x), y=str(y)), 8)
     assert described["data_sha256"] == digest_of(data.train)
@@ -532,8 +533,8 @@ def test_two_folders_of_ones_own(cyclegan, folders, tmp_path, capsys):
         (("--to", "y"), "--to: is for --sample RUN"),
         (("--translate", "horses"), "--translate: is for --sample RUN"),
         (("--translate", "horses", "--sample", "missing"), "missing"),
-        (("--sample", "missing", "--x", "horses"), "--x: is for training"),
-        (("--sample", "missing", "--translate", "a", "--n", 5), "--n: is not for"),
+        (("--sample", "a", "--x", "horses", "--y", "zebras"), "--x: is for training"),
+        (("--sample", "missing", "--translate", "a", "--n", 5), "--n: is for samples"),
     ],
 )
 def test_bad_input(cyclegan, folders, tmp_path, monkeypatch, capsys, options, problem):
@@ -581,7 +582,7 @@ def test_samples_and_sheets_go_both_ways(cyclegan):
     assert np.count_nonzero(back[:, 0, 0, 0] == 200) == 2
     there = cyclegan.define_sample(g, f, dataset, to="y")(2, rng, None)
     assert there.shape == (2, *SHAPE) and np.all(there == 245)
-    images, in_a_row = cyclegan.define_draw_sheet(g, f, [X, None, Y[:1]])(rng)
+    images, in_a_row = cyclegan.draw_rows(g, f, [X, None, Y[:1]], rng)
     assert in_a_row == 6 and len(images) % 6 == 0
     assert images[:6, 0, 0, 0].tolist() == [10, 245, 245, 250, 250, 5]
 
@@ -610,7 +611,8 @@ def test_pictures_of_any_size_are_translated(cyclegan, trained, tmp_path, capsys
     run = ["--sample", str(trained), "--threads", "1", "--translate"]
     assert cyclegan.main([*run, str(tmp_path / "in"), "--to", "y"]) == 0
     written = [tmp_path / "in" / f"{name}-to-y.png" for name in sizes]
-    assert capsys.readouterr().out.splitlines() == [str(path) for path in written]
+    lines = [f"{path}: written" for path in written]
+    assert capsys.readouterr().out.splitlines() == lines
     for path, shape in zip(written, sizes.values(), strict=True):
         # as the run has it: grey
         assert read(path).shape == shape[:2]
@@ -639,9 +641,9 @@ def test_pictures_that_are_not_translated(
     save_image(folder / "b.png", np.zeros((8, 8), np.uint8))
     run = ("--sample", trained, "--threads", 1, "--to", "y", "--translate")
     with monkeypatch.context() as patch:
-        patch.setattr(cyclegan, "LARGEST_PICTURE", 1000)
+        patch.setattr(own_pictures, "LARGEST_TRANSLATED", 1000)
         line = fails(cyclegan, capsys, *run, folder)
-        assert "a.png: has 30x40 pixels; make it smaller than 1000 together" in line
+        assert "a.png: has 40 x 30 pixels; make it smaller" in line
     assert "missing.png" in fails(cyclegan, capsys, *run, folder / "missing.png")
     (folder / "b-to-y.png").write_bytes(b"mine")
     pictures = folder / "a.png", folder / "b.png"

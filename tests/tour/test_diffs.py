@@ -22,7 +22,7 @@ BUDGETS = {
     "infogan": (176, NETWORKS),
     "context_encoder": (214, NETWORKS),
     "cyclegan": (
-        378,
+        324,
         ["start_weights", "define_optimizer", "receptive_field", "count_layers"],
     ),
     "wgan": (107, [*NETWORKS, "define_generator"]),
