@@ -17,7 +17,11 @@ TOUR_README = ROOT / "tour" / "README.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md")), TOUR_README]
 NAMES = [path.name for path in DOCUMENTS]
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if path.name != "helpers.py")
-TOUR_SCRIPTS = [f"tour/{name}.py" for name in (*tour_scripts.SCRIPTS, "judge", "diffs")]
+TOUR_SCRIPTS = [
+    f"tour/{path.name}"
+    for path in sorted((ROOT / "tour").glob("*.py"))
+    if "\ndef main(" in path.read_text(encoding="utf-8")
+]
 
 
 def read(path):

@@ -12,12 +12,13 @@ there are several GPUs, each run at work has one to itself.
 
 import csv
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from common import ROOT  # noqa: F401  puts the repository on the path
+from common import ROOT
 
 from gankit.command import InputError, OneLineParser, run_script
 from gankit.data.load import load_arrays
@@ -33,12 +34,20 @@ SHARED = ("data", "image_size", "judge", "precision", "max_steps")
 COLUMNS = ("run", "script", "options", "seed", "threads", "processor")
 
 
+PHOTOGRAPHS = "photographs.npz"
+
+
 class Experiment(NamedTuple):
-    """A script of the tour and how it is started; seeds: how many are recorded."""
+    """A script of the tour and how it is started; seeds: how many are recorded.
+
+    data: a file in the folder of the runs that it is trained on, in the place of
+    --data; None for that.
+    """
 
     script: str
     options: tuple = ()
     seeds: int = 3
+    data: str | None = None
 
 
 EXPERIMENTS = {
@@ -53,12 +62,17 @@ EXPERIMENTS = {
     "context_encoder": Experiment("context_encoder"),
     # what the adversarial loss is for
     "context_encoder-l2": Experiment("context_encoder", ("--adversarial", 0)),
+    # twenty minutes of real photographs
+    "context_encoder-photographs": Experiment(
+        "context_encoder", ("--steps", 6000), 1, PHOTOGRAPHS
+    ),
     "pix2pix": Experiment("pix2pix"),
     # what each part of the loss is for
     "pix2pix-l1": Experiment("pix2pix", ("--loss", "l1")),
     "pix2pix-gan": Experiment("pix2pix", ("--loss", "gan")),
     "pix2pix-cgan": Experiment("pix2pix", ("--loss", "cgan")),
     "pix2pix-l1+gan": Experiment("pix2pix", ("--loss", "l1+gan")),
+    "pix2pix-photographs": Experiment("pix2pix", ("--steps", 5500), 1, PHOTOGRAPHS),
     # with pairs, what CycleGAN does without: its bound
     "pix2pix-outlines": Experiment("pix2pix", ("--inputs", "outlines")),
     "cyclegan": Experiment("cyclegan"),
@@ -128,10 +142,13 @@ def check_arguments(args):
             setattr(args, name, str(path.resolve()))
 
 
-def define_run(name, seed, shared, threads):
-    """Return the GridRun of an experiment and a seed."""
+def define_run(name, seed, shared, threads, out):
+    """Return the GridRun of an experiment and a seed; out: the folder of the runs."""
     experiment = EXPERIMENTS[name]
     options = ["--seed", seed, *experiment.options, "--threads", threads]
+    if experiment.data is not None:
+        own = {"data": str(out / experiment.data), "image_size": None, "judge": None}
+        shared = {**shared, **own}
     for option, value in shared.items():
         if value is not None:
             options += [f"--{option.replace('_', '-')}", value]
@@ -149,6 +166,18 @@ def define_run(name, seed, shared, threads):
             "seed": seed,
         },
     )
+
+
+def make_photographs(path):
+    """Make the file of photographs' patches, unless it is there."""
+    if path.exists():
+        return
+    script = ROOT / "tour" / "photographs.py"
+    done = subprocess.run(
+        [sys.executable, script, "--out", path], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise InputError(done.stderr.strip().splitlines()[-1])
 
 
 def read_results(folder):
@@ -221,13 +250,16 @@ def start(args):
     threads = args.threads
     if threads is None:
         threads = 1 if args.cluster else max(1, count_cores() // (args.jobs or 1))
-    runs = [
-        define_run(name, seed, shared, threads)
-        for name in dict.fromkeys(args.runs)
-        for seed in args.seeds or range(1, EXPERIMENTS[name].seeds + 1)
-    ]
     with Grid(args.out, shared) as grid:
+        runs = [
+            define_run(name, seed, shared, threads, grid.out)
+            for name in dict.fromkeys(args.runs)
+            for seed in args.seeds or range(1, EXPERIMENTS[name].seeds + 1)
+        ]
         rows = read_rows(grid.out)
+        if any(EXPERIMENTS[name].data == PHOTOGRAPHS for name in args.runs):
+            grid.begin()
+            make_photographs(grid.out / PHOTOGRAPHS)
 
         def record(row):
             save_rows(grid.out, list(rows.values()))

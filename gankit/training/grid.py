@@ -109,6 +109,10 @@ class Grid:
     def __exit__(self, *exception):
         self._lock.close()
 
+    def begin(self):
+        """Mark the folder as this grid's; before other files are put there."""
+        save_shared(self.out, self._shared)
+
     def make(self, runs, rows, record, *, kind, jobs=None, cluster=None):
         """Make the runs that have no row yet, side by side.
 
@@ -133,7 +137,7 @@ class Grid:
             engine(jobs, cluster, scripts) as (executor, n_jobs),
             Status(self.out, runs, rows, kind, n_jobs) as status,
         ):
-            save_shared(self.out, self._shared)
+            self.begin()
             calls = {
                 executor.submit(
                     task, start, str(self.out), dataclasses.asdict(run)

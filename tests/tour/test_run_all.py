@@ -26,7 +26,7 @@ def test_every_script_has_recorded_runs():
 def test_a_run_is_a_start_that_its_script_takes(name, tmp_path):
     shared = dict.fromkeys(run_all.SHARED)
     shared |= {"judge": str(tmp_path), "max_steps": 7}
-    run = run_all.define_run(name, 3, shared, 2)
+    run = run_all.define_run(name, 3, shared, 2, tmp_path)
     script = load_script(run_all.EXPERIMENTS[name].script)
     settings = script.Settings.parse([str(option) for option in run.options])
     assert (settings.seed, settings.threads, settings.max_steps) == (3, 2, 7)
@@ -56,6 +56,21 @@ def test_runs_are_made_once_and_summarised(small_data, tmp_path, monkeypatch, ca
     # with other settings it is another folder's
     assert run_all.main([*arguments, "--max-steps", "1"]) == 2
     assert "max_steps None, not 1" in capsys.readouterr().err
+
+
+def test_photographs_are_made_for_the_runs_that_need_them(
+    tmp_path, monkeypatch, capsys
+):
+    options = (*TINY[:2], *TINY[4:], "--steps", 2)
+    tiny = run_all.Experiment("context_encoder", options, 1, run_all.PHOTOGRAPHS)
+    monkeypatch.setattr(run_all, "EXPERIMENTS", {"a": tiny})
+    arguments = ["--runs", "a", "--out", str(tmp_path / "out"), "--threads", "1"]
+    for _ in range(2):
+        assert run_all.main(arguments) == 0
+    assert "1 of 1 runs are there already" in capsys.readouterr().out
+    described = json.loads((tmp_path / "out" / "a-1" / "settings.json").read_text())
+    assert described["options"]["data"].endswith("photographs.npz")
+    assert described["image_shape"] == [64, 64, 3]
 
 
 def test_means_are_of_all_seeds():
