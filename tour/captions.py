@@ -605,11 +605,11 @@ def read_captions(folder):
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))["captions"]
         check_plain(plain)
+        return Captions(plain)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: has no captions of a run of this script; name such a run's folder"
         ) from error
-    return Captions(plain)
 
 
 def check_plain(plain):
