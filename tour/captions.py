@@ -84,7 +84,9 @@ class Wording:
             for part, names in zip(parts, places, strict=True)
             if all(name in named for name in names)
         )
-        return re.sub(r"\ba (?=(?!one\b|uni)[aeiou8])", "an ", text)
+        if parts[0].startswith("a "):  # no class of this name
+            text = re.sub(r"^a (?=(?!one\b|uni)[aeiou8])", "an ", text)
+        return text
 
     def parse(self, text):
         """Return what a caption says, a list of three values.

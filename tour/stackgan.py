@@ -137,14 +137,18 @@ def upsample(x, n):
 
 
 def define_text_encoder(n_words, length, n_text=N_TEXT):
-    """Return the text encoder: tokens, int32 (n, length) -> (n, n_text) in (-1, 1).
+    """Return the text encoder: tokens, int32 (n, length) -> texts, (n, n_text).
 
-    n_words: how many tokens there are; 0 stands for no word, at the end of a text.
+    n_words: how many tokens there are; 0 stands for no word, at the end of a text. The
+    mean square of a text's numbers is 1.
     """
     tokens = keras.Input(shape=(length,), dtype="int32")
     words = layers.Embedding(n_words, 32, mask_zero=True, dtype="float32")(tokens)
     # of plain operations alone: other kernels would have other bits
-    text = layers.GRU(n_text, unroll=True, use_cudnn=False, dtype="float32")(words)
+    text = layers.GRU(n_text, use_cudnn=False, dtype="float32")(words)
+    # of length sqrt(n_text): its direction is what is trained
+    text = layers.UnitNormalization(dtype="float32")(text)
+    text = layers.Rescaling(math.sqrt(n_text), dtype="float32")(text)
     return keras.Model(tokens, text, name="text_encoder")
 
 
@@ -177,9 +181,8 @@ def define_augmentation(n_text, n_code):
     text, noise = keras.Input(shape=(n_text,)), keras.Input(shape=(n_code,))
 
     def to_code():
-        code = layers.Dense(
-            n_code, kernel_initializer=start_weights(), dtype="float32"
-        )(text)
+        # Keras's own start: with N(0, 0.02) the few numbers of a text drown in noise
+        code = layers.Dense(n_code, dtype="float32")(text)
         return layers.LeakyReLU(negative_slope=0.2, dtype="float32")(code)
 
     mu, log_sigma = to_code(), to_code()
