@@ -44,11 +44,12 @@ from common import (
     scaled,
 )
 from figures import measure_captions
-from sampling import read_description, start_run
+from sampling import LARGEST_SHEET, read_description, start_run
 
 from gankit.backend import keras, layers, tf
 from gankit.command import run_script
 from gankit.data.arrays import crop, pad_data
+from gankit.models.classify import batch_size
 from gankit.training.batches import Phases, check_batch, define_take, update
 from gankit.training.settings import option
 
@@ -459,10 +460,11 @@ def enlarge(images, method="bilinear"):
     """Return uint8 images of twice the height and width."""
     n, height, width, channels = images.shape
     found = np.empty((n, 2 * height, 2 * width, channels), np.uint8)
-    for first in range(0, n, 500):
-        part = images[first : first + 500]
+    n_batch = batch_size(*found.shape[1:3])
+    for first in range(0, n, n_batch):
+        part = images[first : first + n_batch]
         larger = tf.image.resize(part, found.shape[1:3], method)
-        found[first : first + 500] = np.rint(larger)
+        found[first : first + n_batch] = np.rint(larger)
     return found
 
 
@@ -649,7 +651,11 @@ def start(settings):
     if said is not None:
         captions.check([said], "--say")
         draw_sheets = partial(
-            draw_stages, captions=captions, said=said, n=settings.n, border=border
+            draw_stages,
+            captions=captions,
+            said=said,
+            n=min(settings.n, LARGEST_SHEET // 2),
+            border=border,
         )
     start_run(
         NAME,
