@@ -18,7 +18,7 @@ BUDGETS = {
         [*NETWORKS, "define_optimizer", "define_generator", "define_draw"]
         + ["define_sample", "define_models"],
     ),
-    "stackgan": (379, [*NETWORKS, "define_optimizer"]),
+    "stackgan": (381, [*NETWORKS, "define_optimizer"]),
     "infogan": (176, NETWORKS),
     "context_encoder": (214, NETWORKS),
     "cyclegan": (
