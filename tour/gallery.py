@@ -66,6 +66,8 @@ OF_THE_MACHINE = ("seed", "threads", "precision")
 LARGEST = 1e12
 # widest picture on the page and side of a thumbnail, in pixels
 WIDEST, THUMBNAIL = 2400, 132
+# a tree with more levels has narrow nodes
+DEEP = 5
 # of the picture of the page: size and number of colours
 PICTURE, COLOURS = (1200, 1500), 128
 # of a text: what is code
@@ -589,11 +591,10 @@ def show_tree(scripts, groups, ladder=LADDER):
             picture = show_picture(sheet, "", "thumb", widest=THUMBNAIL, part=0.3)
         else:
             picture = element("span", class_="thumb", aria_hidden="true")
-        text = [element("b", script.title), " ", element("i", script.year or "")]
-        if name in abouts:
-            text.append(element("small", abouts[name]))
+        title = [element("b", script.title), " ", element("i", script.year or "")]
+        about = element("small", abouts[name]) if name in abouts else None
         node = element(
-            *("a", picture, element("span", text)),
+            *("a", picture, element("span", title), about),
             **dict(href=f"#{name}", class_="node" if runs else "node empty"),
         )
         below = [branch(child) for child in children.get(name, ())]
@@ -605,7 +606,9 @@ def show_tree(scripts, groups, ladder=LADDER):
     items = [branch(name) for name in roots]
     depth = max(deep for _, deep in items)
     tree = element("ul", [item for item, _ in items], class_="tree")
-    return element("nav", tree, aria_labelledby="family", style=f"--depth: {depth}")
+    class_ = "deep" if depth > DEEP else None
+    style = f"--depth: {depth}"
+    return element("nav", tree, aria_labelledby="family", class_=class_, style=style)
 
 
 def show_ladder(scripts, groups):
