@@ -52,7 +52,7 @@ def options():
             ):
                 module.main(["--help"])
         assert end.value.code in (None, 0)
-        found[script] = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", said.getvalue()))
+        found[script] = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", said.getvalue()))
     return found
 
 
@@ -108,7 +108,7 @@ def test_every_script_is_in_the_readme():
 def test_commands_have_the_options_that_they_are_given(document, options):
     for script, arguments in commands(read(document)):
         assert (ROOT / script).is_file(), script
-        given = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", arguments))
+        given = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", arguments))
         if script in options:
             assert given <= options[script], (script, given)
 
