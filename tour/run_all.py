@@ -73,6 +73,8 @@ EXPERIMENTS = {
     "pix2pix-cgan": Experiment("pix2pix", ("--loss", "cgan")),
     "pix2pix-l1+gan": Experiment("pix2pix", ("--loss", "l1+gan")),
     "pix2pix-photographs": Experiment("pix2pix", ("--steps", 5500), 1, PHOTOGRAPHS),
+    # the cure for another AC-GAN's collapse
+    "acgan-real": Experiment("acgan", ("--class-loss", "real"), 1),
     # with pairs, what CycleGAN does without: its bound
     "pix2pix-outlines": Experiment("pix2pix", ("--inputs", "outlines")),
     "cyclegan": Experiment("cyclegan"),
