@@ -37,7 +37,12 @@ from gankit.folders import write_atomically  # noqa: E402
 from gankit.models.classify import batch_size  # noqa: E402
 from gankit.models.files import save_model  # noqa: E402
 from gankit.training.batches import check_batch  # noqa: E402
-from gankit.training.budget import check_budget, fit_to_minutes  # noqa: E402
+from gankit.training.budget import (  # noqa: E402
+    TIMED,
+    Miniature,
+    check_budget,
+    fit_to_minutes,
+)
 from gankit.training.devices import (  # noqa: E402
     PRECISIONS,
     choose_jit,
@@ -292,7 +297,7 @@ class GanRun(Run):
     def read(self):
         """Load the judge, unless there is none for these images."""
         if self.settings.judge is not None or self.settings.bundled:
-            data = self._data and crop_data(self._data)
+            data = self._data and self.judged(crop_data(self._data))
             self.judge = metrics.load_judge(self.settings.judge, data=data)
             self._described = metrics.describe_real(self.judge, self.inner(self.real))
         else:
@@ -301,6 +306,10 @@ class GanRun(Run):
                 "empty; `python tour/judge.py --data PATH` makes one",
                 file=sys.stderr,
             )
+
+    def judged(self, data):
+        """Return a Data as the judge must know it."""
+        return data
 
     def inner(self, images):
         """Return images (n, h, w, c) without the border that the data were given."""
@@ -372,16 +381,20 @@ class GanRun(Run):
         )
         return tuple(found[name] for name in self._measures)
 
-    def fit(self, n_steps, steps, sample, first=0, work=None):
+    def fit(self, n_steps, steps, sample, first=0, work=None, phased=False):
         """Return how many steps the run makes: n_steps, or what fits in its minutes.
 
         first: the step from which on steps are timed. work: the number of steps made
-        before -> how many of the timed steps the next one takes as long as.
+        before -> how many of the timed steps the next one takes as long as. phased: the
+        steps' phases are parts of the run, so whole runs of TIMED steps are timed.
         """
         minutes, every = self.settings.minutes, self.settings.evaluate_every
         if minutes is not None and self.resumed:
             n_steps = self.recorded_steps()
         elif minutes is not None:
+            if phased:
+                self.plan(TIMED)
+                steps = Miniature(steps)
             evaluate = partial(self.measure_fresh, sample, 0)
             n_steps = fit_to_minutes(minutes, steps, evaluate, every, first)
             if work is not None:

@@ -27,6 +27,7 @@ LADDER = (
     ("pix2pix", "cyclegan", "no pairs: two of each network, the cycle, a buffer"),
     ("acgan", "biggan", "residual blocks, projection, hinge loss, truncation"),
     ("wgan", "wgan_gp", "the gradient penalty in the place of clipping"),
+    ("wgan_gp", "progan", "networks that grow, and the layers that they need"),
 )
 
 

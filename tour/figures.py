@@ -330,3 +330,29 @@ def measure_truncation(define_sample, run, thresholds=(2, 1, 0.5, 0.2, 0.1)):
             if row[name] is not None:
                 found[f"truncation_{threshold:g}_{name}"] = row[name]
     return found
+
+
+def measure_levels(sample, dataset, run):
+    """Return how far images are from training images at each level of detail, a dict.
+
+    sample: (n, rng, labels) -> n images, uint8 (n, h, w, c); dataset: [X, y], X uint8.
+    sliced_wasserstein_<height>: see metrics.sliced_wasserstein, of 2,000 images at the
+    most, with the border that they are made with; real_sliced_wasserstein_<height>: of
+    test images, or where there are none of other training images. Left out where the
+    images are smaller than a patch.
+    """
+    X = dataset[0]
+    order = np.random.default_rng(0).permutation(len(X))
+    others = X[order[len(X) // 2 :]] if run.test is None else run.test[0]
+    n = min(2000, run.count_measured(), len(X) // 2, len(others))
+    if n < 1 or min(X.shape[1:3]) < metrics.PATCH:
+        return {}
+    real = X[np.sort(order[:n])]
+    found = {}
+    for name, images in (
+        ("", sample(n, run.rng_of(1), run.classes(n))),
+        ("real_", others[:n]),
+    ):
+        for height, distance in metrics.sliced_wasserstein(images, real).items():
+            found[f"{name}sliced_wasserstein_{height}"] = distance
+    return found

@@ -37,6 +37,7 @@ def start_run(
     load=load_images,
     draw_sheets=None,
     n_models=1,
+    run_class=GanRun,
     **of_run,
 ):
     """Train as the settings say, or draw from a run.
@@ -44,7 +45,8 @@ def start_run(
     name: the script's; define_models, define_sample, draw_sheets, n_models: see
     draw_samples;
     train: (*models, dataset, n_steps, n_batch, run=), for GanSettings with latent_dim
-    behind the dataset. load: settings -> Data. of_run: what GanRun needs besides.
+    behind the dataset. load: settings -> Data. run_class: GanRun, or one of its own
+    kind; of_run: what it needs besides.
     """
     points = isinstance(settings, GanSettings)
     if settings.sample is not None:
@@ -60,7 +62,7 @@ def start_run(
         )
         return
     data = load(settings)
-    run = GanRun(name, settings, data=data, **of_run)
+    run = run_class(name, settings, data=data, **of_run)
     run.prepare()
     with emptied(run), fitting_memory(data.image_shape):
         models = define_models(settings, data.image_shape, data.n_classes)

@@ -8,6 +8,9 @@ from gankit.command import InputError
 from gankit.models.classify import class_probabilities
 from gankit.training.settings import option
 
+# steps that are timed at once
+TIMED = 20
+
 
 def fit_to_budget(minutes, steps, c_model, dataset, test_dataset, evaluate_every):
     """Return how many steps take so many minutes, evaluations included.
@@ -47,7 +50,7 @@ def fit_to_minutes(minutes, steps, evaluate, evaluate_every, first=0):
 
 
 def time_steps(steps, seconds, first=0):
-    """Return the seconds of a step; 20 at the least are made, for `seconds` or longer.
+    """Return the seconds of a step; TIMED or more are made, for `seconds` or longer.
 
     Then their state is set back to what it was.
     """
@@ -56,11 +59,24 @@ def time_steps(steps, seconds, first=0):
     n_timed, timed = 0, 0.0
     begun = time.perf_counter()
     while n_timed == 0 or timed < seconds:
-        steps(first + n_timed, 20).numpy()
-        n_timed, timed = n_timed + 20, time.perf_counter() - begun
+        steps(first + n_timed, TIMED).numpy()
+        n_timed, timed = n_timed + TIMED, time.perf_counter() - begun
     for variable, value in zip(steps.state, before, strict=True):
         variable.assign(value)
     return timed / n_timed
+
+
+class Miniature:
+    """A short run for each call of its steps, so that all its phases are timed.
+
+    steps: a run's batches.Phases, planned for TIMED steps in all.
+    """
+
+    def __init__(self, steps):
+        self._steps, self.state = steps, steps.state
+
+    def __call__(self, first, n):
+        return self._steps(0, TIMED)
 
 
 def budget_option():

@@ -184,6 +184,11 @@ class Run:
         """Return the fraction of the run's steps that are made, float32, in a graph."""
         return tf.cast(step, tf.float32) / tf.cast(self._n_steps, tf.float32)
 
+    @property
+    def n_steps(self):
+        """How many steps are planned in all."""
+        return int(self._n_steps)
+
     def plan(self, n_steps, fit=None):
         """Fix how many steps the run makes in all, and return it.
 

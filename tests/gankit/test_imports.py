@@ -37,6 +37,7 @@ TOUR_ROOMS = [
         "pairs",
         "papers",
         "sampling",
+        "stacked",
     )
 ]
 # script -> the scripts that it may import, beside discriminators

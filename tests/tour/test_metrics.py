@@ -559,3 +559,61 @@ def test_the_nearest_image_by_what_is_seen(monkeypatch):
     x_test[4] = x[2]
     found = metrics.nearest_by_context(x, x_test, hidden)
     assert found[3] == 17 and found[4] == 2
+
+
+# levels of detail
+
+
+def detailed(n=40, side=32, seed=0):
+    """Noise that is smooth on a scale of 8 pixels, with fine noise on it."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(50, 200, (n, side // 8, side // 8, 1))
+    coarse = coarse.repeat(8, axis=1).repeat(8, axis=2)
+    return np.uint8(coarse + rng.uniform(-40, 40, (n, side, side, 1)))
+
+
+def test_a_pyramid_has_each_detail_at_its_level():
+    flat = np.full((2, 32, 32, 1), 90, np.uint8)
+    levels = metrics.laplacian_pyramid(flat)
+    assert [level.shape[1] for level in levels] == [32, 16, 8]
+    np.testing.assert_allclose(levels[-1], 90, rtol=1e-5)
+    assert max(np.abs(level).max() for level in levels[:2]) < 1e-3
+    # a chequered board is lost at once
+    board = np.uint8(90 + 20 * (-1) ** np.indices((32, 32)).sum(axis=0))
+    fine, middle, rest = metrics.laplacian_pyramid(board[np.newaxis, ..., np.newaxis])
+    np.testing.assert_allclose(np.abs(fine), 20, atol=1e-3)
+    assert np.abs(middle).max() < 1e-3
+    np.testing.assert_allclose(rest, 90, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "heights"),
+    [((8, 8), [8]), ((28, 36), [28, 14]), ((15, 40), [15]), ((64, 32), [64, 32, 16])],
+)
+def test_a_pyramid_ends_at_small_or_odd_sides(size, heights):
+    levels = metrics.laplacian_pyramid(np.zeros((1, *size, 3), np.uint8))
+    assert [level.shape[1] for level in levels] == heights
+
+
+def test_the_sliced_wasserstein_distance_by_level():
+    real, others = detailed(seed=1), detailed(seed=2)
+    alike = metrics.sliced_wasserstein(others, real)
+    assert list(alike) == [32, 16, 8]
+    blurred = np.uint8(metrics.ndimage.uniform_filter(others, (1, 3, 3, 1)))
+    found = metrics.sliced_wasserstein(blurred, real)
+    assert found[32] > 2 * alike[32] and found[8] < 1.5 * alike[8]
+    # brightness and contrast are taken out
+    darker = metrics.sliced_wasserstein(np.uint8(others // 2), real)
+    assert darker[8] == pytest.approx(alike[8], rel=0.05)
+    assert metrics.sliced_wasserstein(real, real, seed=3) != alike
+
+
+def test_the_distance_of_what_falls_on_a_direction():
+    """All patches of one set have one pixel on, at another place than the other's."""
+    images = np.zeros((2, 7, 7, 1), np.uint8)
+    images[0, 3, 3] = images[1, 3, 2] = 255
+    (distance,) = metrics.sliced_wasserstein(images[:1], images[1:]).values()
+    # scaled, the pixel is 7.07 above the others; on a random direction in 49 dimensions
+    # falls sqrt(2 / pi) / 7 of a vector
+    length = np.sqrt(2) * 7.07
+    assert distance == pytest.approx(1000 * length * np.sqrt(2 / np.pi) / 7, rel=0.15)

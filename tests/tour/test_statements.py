@@ -21,6 +21,7 @@ STATEMENTS = {
     "cyclegan": ("CYC", 10),
     "pix2pix": ("PIX", 5),
     "biggan": ("BIG", 4),
+    "progan": ("PRO", 5),
 }
 
 
