@@ -49,6 +49,10 @@ TOUR = {
         *("Zhu et al. 2017", "accuracy", "%"),
         *("the digit is seen in what is made of its outline", ""),
     ),
+    "progan": (
+        *("Karras et al. 2017", "judge_fid", ""),
+        *("judge-FID", ""),
+    ),
     "biggan": (
         *("Brock et al. 2018", "agreement", "%"),
         *("the class asked for is seen", ""),

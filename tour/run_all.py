@@ -80,6 +80,10 @@ EXPERIMENTS = {
     "cyclegan": Experiment("cyclegan"),
     # what the cycle is for
     "cyclegan-no-cycle": Experiment("cyclegan", ("--cycle-weight", 0)),
+    "progan": Experiment("progan"),
+    # what growth is for, at about equal minutes
+    "progan-no-growth": Experiment("progan", ("--no-growth", "--minutes", 16)),
+    "progan-stacked": Experiment("progan", ("--stacked",), 1),
     "biggan": Experiment("biggan"),
     # width and batch at equal images
     "biggan-narrow": Experiment("biggan", ("--width", 0.5), 1),
