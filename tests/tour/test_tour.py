@@ -217,7 +217,9 @@ def test_bad_input_is_refused(name, options, problem, tmp_path, monkeypatch, cap
 
 
 def test_a_run_of_another_script_is_not_sampled(finished, tmp_path, capsys):
-    line = fails(load_script("gan"), capsys, "--sample", finished("dcgan"))
+    out = finished("dcgan")
+    capsys.readouterr()
+    line = fails(load_script("gan"), capsys, "--sample", out)
     assert "is a run of dcgan, not of gan; draw from it with its own script" in line
 
 
@@ -225,6 +227,7 @@ def test_a_run_without_a_checkpoint_is_not_sampled(finished, tmp_path, capsys):
     (tmp_path / "settings.json").write_bytes(
         (finished("dcgan") / "settings.json").read_bytes()
     )
+    capsys.readouterr()
     line = fails(load_script("dcgan"), capsys, "--sample", tmp_path, "--threads", 1)
     assert "has no checkpoint to draw from" in line
 
