@@ -146,8 +146,8 @@ def open_run(name, settings, define_models, n_models=1):
     drawn one. Raises InputError where there is no such run, or no checkpoint yet.
     """
     folder = Path(settings.sample)
-    before = type(settings)(**read_options(folder, type(settings)))
     described = read_description(folder, name)
+    before = type(settings)(**read_options(folder, type(settings)))
     prepare_tensorflow(before.precision, settings.threads or count_cores())
     found = read_newest(folder)
     if found is None:
