@@ -27,8 +27,6 @@ def accelerate_normalization(layer):
 def _is_plain(layer):
     return (
         layer.axis in (-1, 3)
-        and layer.scale
-        and layer.center
         and not layer.renorm
         and not layer.synchronized
         and layer.variable_dtype == "float32"
@@ -64,10 +62,11 @@ def _call(layer, inputs, training=None, mask=None):
     ):
         plain = layers.BatchNormalization.call
         return plain(layer, inputs, training=training, mask=mask)
+    n = inputs.shape[-1]
     outputs, mean, variance = normalize_batch(
         inputs,
-        tf.convert_to_tensor(layer.gamma),
-        tf.convert_to_tensor(layer.beta),
+        tf.convert_to_tensor(layer.gamma) if layer.scale else tf.ones((n,)),
+        tf.convert_to_tensor(layer.beta) if layer.center else tf.zeros((n,)),
         layer.epsilon,
     )
     for moving, value in (
