@@ -36,6 +36,7 @@ from gankit.backend import LazyModule, keras, layers, tf
 from gankit.command import InputError, run_script
 from gankit.models.classify import batch_size
 from gankit.training.batches import define_take, update
+from gankit.training.fast_adam import accelerate_adam
 from gankit.training.settings import option
 
 special = LazyModule("scipy.special")
@@ -346,8 +347,9 @@ def define_train_step(average, g_model, d_model):
     d's the means over its updates. average: the generator that is sampled, whose
     weights follow g_model's (Karras et al. 2017).
     """
-    d_model.optimizer.build(d_model.trainable_variables)
-    g_model.optimizer.build(g_model.trainable_variables)
+    for model in (d_model, g_model):
+        model.optimizer.build(model.trainable_variables)
+        accelerate_adam(model.optimizer)
     kernels = [
         layer.raw_kernel
         for layer in g_model.layers

@@ -358,12 +358,12 @@ def test_each_update_moves_its_own_network(still):
 
 
 def test_the_losses_fall_for_the_network_that_learns():
-    for learns, columns in ((1, [2]), (2, [0, 1])):
-        models = tiny_models()
+    models = tiny_models()
+    train_step = tf.function(biggan.define_train_step(*models))
+    batch = draw_batch()
+    for learns, columns in ((2, [0, 1]), (1, [2])):
         for i in (1, 2):
-            models[i].optimizer.learning_rate = 2e-3 if i == learns else 0.0
-        train_step = tf.function(biggan.define_train_step(*models))
-        batch = draw_batch()
+            models[i].optimizer.learning_rate.assign(2e-3 if i == learns else 0.0)
         made = [np.array(train_step(tf.constant(0), *batch)) for _ in range(12)]
         losses = np.array(made)[:, columns].sum(axis=1)
         assert losses[-1] < losses[0] - 1e-2, learns
