@@ -427,8 +427,8 @@ def truncated_normal(rng, shape, threshold=None):
     return np.clip(found, -threshold, threshold).astype(np.float32)
 
 
-def standing_statistics(g_model, latent_dim, truncation=None):
-    """Set the statistics of g_model's batch normalisation for sampling.
+def define_standing(g_model, latent_dim):
+    """Return set_statistics(truncation), of g_model's batch normalisation for sampling.
 
     They are the means of those of N_STANDING batches in training's manner, of points
     that are always the same, truncated as those sampled.
@@ -438,33 +438,38 @@ def standing_statistics(g_model, latent_dim, truncation=None):
     network = keras.Model(g_model.inputs, [norm.input for norm in norms])
     n_classes = g_model.input_shape[1][1]
     n = min(STANDING_BATCH, batch_size(*g_model.output_shape[1:3]))
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(N_STANDING):
-        z = truncated_normal(rng, (n, latent_dim), truncation)
-        y = np.eye(n_classes, dtype=np.float32)[rng.integers(n_classes, size=n)]
-        outputs = network([z, y], training=True)
-        found.append(
-            [
-                np.stack(tf.nn.moments(tf.cast(output, tf.float32), (0, 1, 2)))
-                for output in outputs
-            ]
-        )
-    for norm, moments in zip(norms, zip(*found, strict=True), strict=True):
-        mean, variance = np.mean(moments, axis=0)
-        norm.moving_mean.assign(mean)
-        norm.moving_variance.assign(variance)
+
+    @tf.function(autograph=False)
+    def moments_of(z, y):
+        maps = network([z, y], training=True)
+        return [tf.nn.moments(tf.cast(x, tf.float32), (0, 1, 2)) for x in maps]
+
+    def set_statistics(truncation=None):
+        rng = np.random.default_rng(0)
+        found = []
+        for _ in range(N_STANDING):
+            z = truncated_normal(rng, (n, latent_dim), truncation)
+            y = np.eye(n_classes, dtype=np.float32)[rng.integers(n_classes, size=n)]
+            found.append(moments_of(tf.constant(z), tf.constant(y)))
+        for norm, moments in zip(norms, zip(*found, strict=True), strict=True):
+            mean, variance = np.mean(moments, axis=0)
+            norm.moving_mean.assign(mean)
+            norm.moving_variance.assign(variance)
+
+    return set_statistics
 
 
 def define_sample(g_model, latent_dim, truncation=None):
     """Return sample(n, rng, labels) -> n generated images, uint8 (n, h, w, c).
 
-    rng: a numpy Generator. labels: int (n,), the classes asked for.
+    rng: a numpy Generator. labels: int (n,), the classes asked for. truncation: the
+    threshold of latent points, which sample takes, too.
     """
     n_classes = g_model.input_shape[1][1]
+    set_statistics = define_standing(g_model, latent_dim)
 
-    def sample(n, rng, labels):
-        standing_statistics(g_model, latent_dim, truncation)
+    def sample(n, rng, labels, truncation=truncation):
+        set_statistics(truncation)
         z = truncated_normal(rng, (n, latent_dim), truncation)
         return generate(g_model, z, np.eye(n_classes, dtype=np.float32)[labels])
 
@@ -477,7 +482,7 @@ def define_plain(g_model, latent_dim, width=1.0):
     Its kernels are the divided ones, its statistics those for sampling without
     truncation.
     """
-    standing_statistics(g_model, latent_dim)
+    define_standing(g_model, latent_dim)()
     plain = define_generator(
         latent_dim,
         g_model.input_shape[1][1],
@@ -532,7 +537,7 @@ def train(
     )
 
     def figures():
-        curve = measure_truncation(lambda t: define_sample(average, latent_dim, t), run)
+        curve = measure_truncation(lambda t: partial(sample, truncation=t), run)
         return {**measure_classes(sample, dataset, run), **curve}
 
     models = {"g": define_plain(average, latent_dim, run.settings.width), "d": d_model}

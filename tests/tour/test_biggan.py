@@ -1,3 +1,4 @@
+import functools
 import json
 
 import biggan
@@ -442,11 +443,19 @@ def test_training_never_truncates():
     assert stats.kstest(z.ravel(), "norm").pvalue > 0.01 and np.abs(z).max() > 3.5
 
 
-def test_standing_statistics_are_the_means_of_those_of_batches(monkeypatch):
-    monkeypatch.setattr(biggan, "N_STANDING", 3)
-    average = tiny_models()[0]
+@pytest.fixture(scope="module")
+def sampled():
+    """A generator and its sample(), with statistics of three batches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(biggan, "N_STANDING", 3)
+        average = tiny_models(width=0.25)[0]
+        yield average, biggan.define_sample(average, 8)
+
+
+def test_standing_statistics_are_the_means_of_those_of_batches(sampled):
+    average, sample = sampled
     kernels = values(average.trainable_variables)
-    biggan.standing_statistics(average, 8, 0.7)
+    sample(1, np.random.default_rng(4), np.array([1]), truncation=0.7)
     assert not any(moved(kernels, average.trainable_variables))
     norm = next(x for x in average.layers if type(x).__name__ == "BatchNormalization")
     into = keras.Model(average.inputs, norm.input)
@@ -461,13 +470,11 @@ def test_standing_statistics_are_the_means_of_those_of_batches(monkeypatch):
     np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-4)
 
 
-def test_an_image_is_the_same_whatever_was_sampled_before(monkeypatch):
-    monkeypatch.setattr(biggan, "N_STANDING", 2)
-    average = tiny_models()[0]
-    sample = biggan.define_sample(average, 8)
+def test_an_image_is_the_same_whatever_was_sampled_before(sampled):
+    _, sample = sampled
     labels = np.array([0, 1, 2, 0])
     first = sample(4, np.random.default_rng(1), labels)
-    biggan.define_sample(average, 8, 0.1)(9, np.random.default_rng(5), np.arange(9) % 3)
+    sample(9, np.random.default_rng(5), np.arange(9) % 3, truncation=0.1)
     again = sample(4, np.random.default_rng(1), labels)
     np.testing.assert_array_equal(first, again)
     others = sample(4, np.random.default_rng(1), np.array([0, 2, 2, 0]))
@@ -475,14 +482,10 @@ def test_an_image_is_the_same_whatever_was_sampled_before(monkeypatch):
     assert first.std() > 0 and not np.array_equal(first[1], others[1])
 
 
-def test_truncation_leaves_less_variety(monkeypatch):
-    monkeypatch.setattr(biggan, "N_STANDING", 2)
-    average = tiny_models(width=0.25)[0]
-    labels = np.zeros(30, int)
+def test_truncation_leaves_less_variety(sampled):
+    _, sample = sampled
     spreads = [
-        biggan.define_sample(average, 8, threshold)(
-            30, np.random.default_rng(0), labels
-        )
+        sample(30, np.random.default_rng(0), np.zeros(30, int), truncation=threshold)
         .std(axis=0)
         .mean()
         for threshold in (None, 0.5, 0.05)
@@ -490,15 +493,17 @@ def test_truncation_leaves_less_variety(monkeypatch):
     assert spreads[0] > spreads[1] > spreads[2]
 
 
-@pytest.mark.parametrize("suffix", ["keras", "h5"])
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("policy", "suffix"), [("float32", "keras"), ("mixed_bfloat16", "h5")]
+)
 def test_the_saved_generator_is_of_keras_own_layers(
     policy, suffix, tmp_path, precision, monkeypatch
 ):
     monkeypatch.setattr(biggan, "N_STANDING", 2)
     precision(policy)
-    average, g_model, d_model = tiny_models()
-    biggan.define_train_step(average, g_model, d_model)(0, *draw_batch())
+    keras.utils.set_random_seed(0)
+    average = biggan.define_generator(8, 3, image_shape=SHAPE, width=0.1)
+    biggan.iterate(average)
     plain = biggan.define_plain(average, 8, 0.1)
     path = tmp_path / f"g_model.{suffix}"
     keras.Model(plain.input, plain.output).save(path)
@@ -516,7 +521,10 @@ def test_a_run_has_the_figures_of_classes_and_of_truncation(
     small_data, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(biggan, "N_STANDING", 2)
-    judge = load_script("metrics").SHIPPED_JUDGE
+    metrics = load_script("metrics")
+    few = functools.partial(metrics.within_class_ssim, n_pairs=3)
+    monkeypatch.setattr(metrics, "within_class_ssim", few)
+    judge = metrics.SHIPPED_JUDGE
     options = ("--data", small_data, "--judge", judge, "--steps", 2, "--batch", 20)
     options += ("--width", 0.05, "--latent-dim", 8, "--measured", 40, "--seed", 1)
     options += ("--threads", 1, "--verbose", 0, "--precision", "float32")
@@ -533,15 +541,12 @@ def test_a_run_has_the_figures_of_classes_and_of_truncation(
     }
     assert names <= {name for name, value in figures.items() if value is not None}
     drawn = []
-    for i, more in enumerate(((), ("--truncation", 0.1), ("--truncation", 0.1))):
+    for i, more in enumerate(((), ("--truncation", 0.1))):
         told = ("--sample", out, "--out", tmp_path / str(i), "--seed", 1, *more)
         assert biggan.main([*map(str, told)]) == 0
         with np.load(tmp_path / str(i) / "samples.npz") as samples:
             drawn.append(samples["x_train"])
-    assert np.array_equal(drawn[1], drawn[2]) and not np.array_equal(*drawn[:2])
-    # --sample draws what the run's own sampling does
-    for file in ("settings.json", "checkpoint-000002.npz"):
-        assert (out / file).is_file()
+    assert not np.array_equal(*drawn)
 
 
 @pytest.mark.parametrize(
