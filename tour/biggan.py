@@ -183,20 +183,26 @@ def orthogonal_penalty(kernel):
     return tf.reduce_sum(tf.square(products)) - tf.reduce_sum(tf.square(lengths))
 
 
-def define_class_norm(x, condition, dense):
+def define_class_norm(x, condition, dense, name):
     """Return batch normalisation whose gain and offset follow from a condition.
 
-    x: (n, h, w, c); condition: (n, d). dense: the class of its two layers. As Dumoulin
-    et al. 2017 and de Vries et al. 2017 have it; that it is the embedding of the class
-    which all layers share, rather than one of each, is from Perez et al. 2018.
+    x: (n, h, w, c); condition: (n, d). dense: the class of its two layers, whose names
+    begin with `name`. As Dumoulin et al. 2017 and de Vries et al. 2017 have it; that it
+    is the embedding of the class which all layers share, rather than one of each, is
+    from Perez et al. 2018.
     """
     channels = x.shape[-1]
     x = layers.BatchNormalization(center=False, scale=False, epsilon=1e-5)(x)
     gain, offset = (
         layers.Reshape((1, 1, channels))(
-            dense(channels, use_bias=False, kernel_initializer="orthogonal")(condition)
+            dense(
+                channels,
+                use_bias=False,
+                kernel_initializer="orthogonal",
+                name=f"{name}_{part}",
+            )(condition)
         )
-        for _ in range(2)
+        for part in ("gain", "offset")
     )
     # 1 + gain
     gain = layers.Rescaling(1.0, offset=1.0)(gain)
@@ -248,13 +254,16 @@ def define_generator(
     gen = dense(rows * columns * first, kernel_initializer="orthogonal")(start)
     gen = layers.Reshape((rows, columns, first))(gen)
     # residual blocks, 4x4 -> 8x8 -> 16x16 -> 32x32: He et al. 2016, Miyato et al. 2018
-    for n_maps, chunk in zip(others, chunks, strict=True):
-        condition = layers.Concatenate()([embedding, chunk])
+    for i, (n_maps, chunk) in enumerate(zip(others, chunks, strict=True)):
+        # TensorFlow sums gradients in the order of names: Keras's own would differ from
+        # one network to the next, and with them the last bits
+        names = [f"block{i}_{part}" for part in ("condition", "norm0", "norm1")]
+        condition = layers.Concatenate(name=names[0])([embedding, chunk])
         # enlarging after a 1x1 convolution is the same, at a quarter of the work
         shortcut = layers.UpSampling2D()(convolve(gen, n_maps, 1))
-        gen = layers.ReLU()(define_class_norm(gen, condition, dense))
+        gen = layers.ReLU()(define_class_norm(gen, condition, dense, names[1]))
         gen = convolve(layers.UpSampling2D()(gen), n_maps)
-        gen = layers.ReLU()(define_class_norm(gen, condition, dense))
+        gen = layers.ReLU()(define_class_norm(gen, condition, dense, names[2]))
         gen = layers.Add()([convolve(gen, n_maps), shortcut])
     gen = layers.ReLU()(layers.BatchNormalization(epsilon=1e-5)(gen))
     out_layer = layers.Activation("tanh", dtype="float32")(convolve(gen, channels))

@@ -241,7 +241,7 @@ def test_gain_and_offset_follow_from_the_condition():
     in_maps, in_condition = keras.Input((4, 4, 3)), keras.Input((2,))
     model = keras.Model(
         [in_maps, in_condition],
-        biggan.define_class_norm(in_maps, in_condition, dense),
+        biggan.define_class_norm(in_maps, in_condition, dense, "norm"),
     )
     rng = np.random.default_rng(0)
     maps = rng.normal(3, 2, (5, 4, 4, 3)).astype(np.float32)
