@@ -142,8 +142,12 @@ def test_a_forward_pass_moves_no_kernel_and_no_u(which):
 
 def test_u_moves_in_its_own_networks_updates_alone():
     models = tiny_models()
+    rng = np.random.default_rng(0)
     for model in models[1:]:
         model.optimizer.learning_rate = 0.0  # kernels stay
+        for layer in spectral_layers_of(model):
+            # the singular values of those at the start are equal: u would stay, too
+            layer.raw_kernel.assign(rng.normal(size=layer.raw_kernel.shape))
     expected = []
     for model, times in ((models[1], 1), (models[2], biggan.N_UPDATES)):
         for layer in spectral_layers_of(model):
@@ -457,17 +461,19 @@ def test_standing_statistics_are_the_means_of_those_of_batches(sampled):
     kernels = values(average.trainable_variables)
     sample(1, np.random.default_rng(4), np.array([1]), truncation=0.7)
     assert not any(moved(kernels, average.trainable_variables))
-    norm = next(x for x in average.layers if type(x).__name__ == "BatchNormalization")
-    into = keras.Model(average.inputs, norm.input)
+    norms = [x for x in average.layers if type(x).__name__ == "BatchNormalization"]
+    found = [[np.array(n.moving_mean), np.array(n.moving_variance)] for n in norms]
+    into = keras.Model(average.inputs, [norm.input for norm in norms])
     rng, moments = np.random.default_rng(0), []
     for _ in range(3):
         z = biggan.truncated_normal(rng, (64, 8), 0.7)
         y = np.eye(3, dtype=np.float32)[rng.integers(3, size=64)]
-        maps = np.float64(into([z, y], training=True))
-        moments.append([maps.mean((0, 1, 2)), maps.var((0, 1, 2))])
-    mean, variance = np.mean(moments, axis=0)
-    np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-4)
+        maps = [np.float64(x) for x in into([z, y], training=True)]
+        moments.append([[x.mean((0, 1, 2)), x.var((0, 1, 2))] for x in maps])
+    for i in (0, -1):
+        mean, variance = np.mean([of_batch[i] for of_batch in moments], axis=0)
+        np.testing.assert_allclose(found[i][0], mean, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(found[i][1], variance, rtol=1e-3)
 
 
 def test_an_image_is_the_same_whatever_was_sampled_before(sampled):
