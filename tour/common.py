@@ -54,6 +54,7 @@ from gankit.training.run import Run  # noqa: E402
 from gankit.training.settings import (  # noqa: E402
     RunSettings,
     option,
+    option_name,
 )
 
 # columns of measures.csv; what they mean stands in metrics.measure_samples
@@ -110,6 +111,7 @@ class TourSettings(RunSettings):
         "classifier that the figures are taken by, made by tour/judge.py (default: the "
         "one that comes with the bundled MNIST)",
         metavar="FILE",
+        path=True,
         resume="free",
     )
     sample: str | None = option(
@@ -127,13 +129,6 @@ class TourSettings(RunSettings):
         """Whether the images are those that the shipped judge knows."""
         return self.data is None
 
-    @property
-    def options(self):
-        options = super().options
-        if options["judge"] is not None:
-            options["judge"] = str(Path(options["judge"]).resolve())
-        return options
-
     @classmethod
     def resumed(cls, folder, **given):
         settings = super().resumed(folder, **given)
@@ -149,7 +144,7 @@ class TourSettings(RunSettings):
         """Return the settings that a command line asks for."""
         settings = super().parse(argv)
         for field in dataclasses.fields(cls):
-            name = f"--{field.name.replace('_', '-')}"
+            name = option_name(field.name)
             if getattr(settings, field.name) == field.default:
                 continue
             if settings.sample is None and field.name in cls.asked:

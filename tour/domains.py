@@ -7,7 +7,6 @@ than X, and may have more or fewer; in test, Y[i] is what X[i] should become.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from common import TourSettings
@@ -30,10 +29,15 @@ class DomainSettings(TourSettings):
         None,
         "folder of pictures of one domain; the other is --y",
         metavar="DIR",
+        path=True,
         resume="free",
     )
     y: str | None = option(
-        None, "folder of pictures of the other domain", metavar="DIR", resume="free"
+        None,
+        "folder of pictures of the other domain",
+        metavar="DIR",
+        path=True,
+        resume="free",
     )
     images: int = option(
         200, "images a domain, where it is made of --data or of MNIST", least=1
@@ -58,14 +62,6 @@ class DomainSettings(TourSettings):
     @property
     def bundled(self):
         return super().bundled and self.x is None and not self.colour
-
-    @property
-    def options(self):
-        options = super().options
-        for name in ("x", "y"):
-            if options[name] is not None:
-                options[name] = str(Path(options[name]).resolve())
-        return options
 
 
 def paint(X, rng):

@@ -39,7 +39,7 @@ from gankit.backend import Image, LazyModule
 from gankit.command import InputError, OneLineParser, RunError, run_script
 from gankit.data.images import read_image
 from gankit.folders import write_atomically
-from gankit.training.settings import read_options
+from gankit.training.settings import option_name, read_options
 
 playwright = LazyModule("playwright.sync_api")
 png_plugin = LazyModule("PIL.PngImagePlugin")
@@ -353,7 +353,7 @@ def command_of(run):
     for name, value in given.items():
         if value is None:
             continue
-        words.append(f"--{name.replace('_', '-')}")
+        words.append(option_name(name))
         if value is not True:
             words += map(str, value) if isinstance(value, list) else [str(value)]
     return shlex.join(words)
@@ -811,9 +811,7 @@ def show_script(script, groups, scripts, ladder=LADDER, tour=TOUR):
 
 def differ(run):
     """Return what tells a run's settings, as Html."""
-    options = [
-        f"--{name.replace('_', '-')} {value}" for name, value in run.options.items()
-    ]
+    options = [f"{option_name(name)} {value}" for name, value in run.options.items()]
     return element("code", " ".join(options) or run.machine["precision"])
 
 

@@ -21,7 +21,7 @@ from gankit.data.labels import normal_form
 from gankit.data.listing import list_folder
 from gankit.models.classify import batch_size
 from gankit.training.batches import check_batch
-from gankit.training.settings import option
+from gankit.training.settings import option, option_name
 
 filters = LazyModule("skimage.filters")
 ndimage = LazyModule("scipy.ndimage")
@@ -42,12 +42,14 @@ class PairSettings(TourSettings):
         "two folders of pictures, of which those with equal names are pairs (default: "
         "images and their edges)",
         metavar="FOLDER",
+        path=True,
         resume="free",
     )
     side_by_side: str | None = option(
         None,
         "folder of pictures which hold a pair each, left and right",
         metavar="FOLDER",
+        path=True,
         resume="free",
     )
     inputs: str = option(
@@ -91,20 +93,6 @@ class PairSettings(TourSettings):
     @property
     def bundled(self):
         return super().bundled and not self.paired
-
-    @property
-    def options(self):
-        options = super().options
-        if self.pairs is not None:
-            options["pairs"] = [str(Path(path).resolve()) for path in self.pairs]
-        if self.side_by_side is not None:
-            options["side_by_side"] = str(Path(self.side_by_side).resolve())
-        return options
-
-
-def option_name(name):
-    """Return an option as the command line has it."""
-    return f"--{name.replace('_', '-')}"
 
 
 def edges(X):

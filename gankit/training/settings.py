@@ -27,6 +27,7 @@ def option(
     check=None,
     metavar=None,
     instead_of=None,
+    path=False,
     resume="same",
     saved=True,
 ):
@@ -35,7 +36,9 @@ def option(
     text: its help. least, most: its range. choices: the texts that it may be; several:
     those of which it may be one or more, with + between them. check:
     value -> None, raises InputError for what can't be used. instead_of: an option that
-    can't be given beside it, since this one sets it. resume: what a resumed run may
+    can't be given beside it, since this one sets it. path: whether it names a file or
+    folder, or several, which settings.json keeps so that they are found from any
+    folder. resume: what a resumed run may
     change: 'same' nothing, 'grow' to a larger value, 'free' any; 'once' is free, and
     holds for one start only. saved: whether settings.json keeps it.
     """
@@ -50,6 +53,7 @@ def option(
             "check": check,
             "metavar": metavar,
             "instead_of": instead_of,
+            "path": path,
             "resume": resume,
             "saved": saved,
         },
@@ -65,6 +69,7 @@ class DataSettings:
         ".npz file, or folder of images or of IDX files, see docs/data.md (default: "
         "the bundled MNIST)",
         metavar="PATH",
+        path=True,
         # the images are compared, wherever their file is
         resume="free",
     )
@@ -146,15 +151,12 @@ class TrainingSettings(DataSettings):
 
     @property
     def options(self):
-        """What settings.json keeps, a dict; a path of data from any folder."""
-        options = {
-            field.name: getattr(self, field.name)
+        """What settings.json keeps, a dict."""
+        return {
+            field.name: kept_value(field, getattr(self, field.name))
             for field in dataclasses.fields(self)
             if field.metadata["saved"]
         }
-        if options["data"] is not None:
-            options["data"] = str(Path(options["data"]).resolve())
-        return options
 
     @property
     def verbosity(self):
@@ -202,6 +204,20 @@ class RunSettings(TrainingSettings):
         return now
 
 
+def option_name(name):
+    """Return a field's name as the command line has it."""
+    return f"--{name.replace('_', '-')}"
+
+
+def kept_value(field, value):
+    """Return what settings.json keeps of an option's value; paths are absolute."""
+    if value is None or not field.metadata["path"]:
+        return value
+    if isinstance(value, list):
+        return [str(Path(path).resolve()) for path in value]
+    return str(Path(value).resolve())
+
+
 def add_options(parser, settings, *names):
     """Add the options of a settings class to a parser: all, or those named.
 
@@ -227,7 +243,7 @@ def add_options(parser, settings, *names):
                 kind["metavar"] = "NAME[+NAME]"
             if kind["metavar"] is None and type_of(field) is not str:
                 kind["metavar"] = "N"
-        parser.add_argument(f"--{field.name.replace('_', '-')}", **kind)
+        parser.add_argument(option_name(field.name), **kind)
 
 
 def check_positive(options, names):
@@ -235,7 +251,7 @@ def check_positive(options, names):
     for name in names:
         value = options.get(name)
         if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+            raise InputError(f"{option_name(name)} {value}: must be 1 or more")
 
 
 def type_of(field):
@@ -246,7 +262,7 @@ def type_of(field):
 
 def check_value(field, value):
     """Raise InputError where an option can't have this value."""
-    about, name = field.metadata, f"--{field.name.replace('_', '-')}"
+    about, name = field.metadata, option_name(field.name)
     if value is None and field.default is None:
         return
     kind = type_of(field)

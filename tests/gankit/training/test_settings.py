@@ -340,3 +340,20 @@ def test_an_option_with_several_values(tmp_path):
         Several(classes=[3])
     with pytest.raises(InputError, match="--classes '3': must be of type list"):
         Several(classes="3")
+
+
+def test_paths_are_kept_so_that_any_folder_finds_them(tmp_path, monkeypatch):
+    @dataclass(kw_only=True)
+    class Named(Settings):
+        """Train on what is named."""
+
+        judge: str | None = option(None, "a file", path=True)
+        pairs: list[str] | None = option(None, "folders", metavar="DIR", path=True)
+
+    monkeypatch.chdir(tmp_path)
+    options = Named(data="d.npz", judge="j", pairs=["a", "b"]).options
+    assert options["data"] == str(tmp_path / "d.npz")
+    assert options["judge"] == str(tmp_path / "j")
+    assert options["pairs"] == [str(tmp_path / "a"), str(tmp_path / "b")]
+    none = Named().options
+    assert none["data"] is none["judge"] is none["pairs"] is None
