@@ -27,8 +27,16 @@ from gankit.data.load import load_arrays
 from gankit.folders import write_atomically
 from gankit.pictures import plain_style, save_figure
 from gankit.training.budget import check_budget
-from gankit.training.devices import PRECISIONS, count_cores, processor_name
-from gankit.training.grid import MAX_DRAWS, Grid, GridRun, seeds_of
+from gankit.training.devices import PRECISIONS, processor_name
+from gankit.training.grid import (
+    MAX_DRAWS,
+    Grid,
+    GridRun,
+    add_engine_options,
+    count_threads,
+    seeds_of,
+    write_options,
+)
 from gankit.training.records import write_rows
 from gankit.training.settings import DataSettings, add_options, check_positive
 from sgan_tuned import INGREDIENTS
@@ -78,14 +86,7 @@ def parse_arguments(argv):
         help="folder of the runs and results; runs already there are not made again "
         "(default: runs/compare_labels)",
     )
-    add("--jobs", type=int, metavar="N", help="runs side by side (default: 1)")
-    add(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="threads a run (default: the cores shared out; 1 on a cluster)",
-    )
-    add("--cluster", metavar="ADDRESS", help="a Dask scheduler, instead of --jobs")
+    add_engine_options(parser)
     add_options(parser, DataSettings, "data", "image_size")
     add(
         "--epochs", type=int, metavar="N", help="of sgan and tuned (default: their own)"
@@ -146,9 +147,10 @@ def define_run(method, n_labels, seed, shared, threads):
     if method.startswith(WITHOUT):
         left_out = ["--without", method.removeprefix(WITHOUT)]
     options = ["--labels", n_labels, "--seed", seed, *left_out, "--threads", threads]
-    for name, value in shared.items():
-        if value is not None and name not in LACKING.get(method, ()):
-            options += [f"--{name.replace('_', '-')}", value]
+    lacking = LACKING.get(method, ())
+    options += write_options(
+        {name: value for name, value in shared.items() if name not in lacking}
+    )
     steps = shared["max_steps"]
     resume = [] if steps is None else ["--max-steps", steps]
     return GridRun(
@@ -279,9 +281,7 @@ def run(args):
     if args.data is not None:
         args.data = str(Path(args.data).resolve())
     shared = {name: vars(args)[name] for name in SHARED}
-    threads = args.threads
-    if threads is None:
-        threads = 1 if args.cluster else max(1, count_cores() // (args.jobs or 1))
+    threads = count_threads(args)
     choices = [(m, n, s) for n in args.labels for m in args.methods for s in seeds]
     runs = [define_run(*one, shared, threads) for one in dict.fromkeys(choices)]
     # those are of MNIST

@@ -10,7 +10,6 @@ run, and table.md the mean and standard deviation of each figure over the seeds.
 there are several GPUs, each run at work has one to itself.
 """
 
-import csv
 import json
 import subprocess
 import sys
@@ -18,13 +17,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from common import ROOT
+from common import ROOT, last_row
 
 from gankit.command import InputError, OneLineParser, run_script
 from gankit.data.load import load_arrays
 from gankit.folders import write_atomically
-from gankit.training.devices import PRECISIONS, count_cores
-from gankit.training.grid import Grid, GridRun, seeds_of
+from gankit.training.devices import PRECISIONS
+from gankit.training.grid import (
+    Grid,
+    GridRun,
+    add_engine_options,
+    count_threads,
+    seeds_of,
+    write_options,
+)
 from gankit.training.records import write_rows
 from gankit.training.settings import DataSettings, add_options, check_positive
 
@@ -120,14 +126,7 @@ def parse_arguments(argv):
         help="folder of the runs and figures; runs already there are not made again "
         "(default: runs/tour)",
     )
-    add("--jobs", type=int, metavar="N", help="runs side by side (default: 1)")
-    add(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="threads a run (default: the cores shared out; 1 on a cluster)",
-    )
-    add("--cluster", metavar="ADDRESS", help="a Dask scheduler, instead of --jobs")
+    add_engine_options(parser)
     add_options(parser, DataSettings, "data", "image_size")
     add("--judge", metavar="FILE", help="of each run, for --data of one's own")
     add("--precision", choices=PRECISIONS, help="of each run (default: auto)")
@@ -155,9 +154,7 @@ def define_run(name, seed, shared, threads, out):
     if experiment.data is not None:
         own = {"data": str(out / experiment.data), "image_size": None, "judge": None}
         shared = {**shared, **own}
-    for option, value in shared.items():
-        if value is not None:
-            options += [f"--{option.replace('_', '-')}", value]
+    options += write_options(shared)
     steps = shared["max_steps"]
     return GridRun(
         name=f"{name}-{seed}",
@@ -195,9 +192,7 @@ def read_results(folder):
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
         return {name: value for name, value in found.items() if name != "parameters"}
-    with open(folder / "measures.csv", newline="", encoding="utf-8") as file:
-        *_, last = csv.DictReader(file)
-    return {name: float(text) if text else None for name, text in last.items()}
+    return last_row(folder / "measures.csv")
 
 
 def read_rows(folder):
@@ -253,9 +248,7 @@ def start(args):
     check_arguments(args)
     load_arrays(args.data, args.image_size)
     shared = {name: vars(args)[name] for name in SHARED}
-    threads = args.threads
-    if threads is None:
-        threads = 1 if args.cluster else max(1, count_cores() // (args.jobs or 1))
+    threads = count_threads(args)
     with Grid(args.out, shared) as grid:
         runs = [
             define_run(name, seed, shared, threads, grid.out)

@@ -39,8 +39,9 @@ from gankit.folders import (
     writable_folder,
     write_atomically,
 )
-from gankit.training.devices import count_gpus
+from gankit.training.devices import count_cores, count_gpus
 from gankit.training.records import FINISHED
+from gankit.training.settings import option_name
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_DRAWS = 10_000
@@ -60,6 +61,32 @@ def seeds_of(text):
             raise argparse.ArgumentTypeError(f"{part}: give at most {MAX_DRAWS} seeds")
         seeds += range(first, last + 1)
     return seeds
+
+
+def add_engine_options(parser):
+    """Add the options of what makes the runs: side by side here, or on a cluster."""
+    add = parser.add_argument
+    add("--jobs", type=int, metavar="N", help="runs side by side (default: 1)")
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads a run (default: the cores shared out; 1 on a cluster)",
+    )
+    add("--cluster", metavar="ADDRESS", help="a Dask scheduler, instead of --jobs")
+
+
+def count_threads(args):
+    """Return how many threads a run has, as add_engine_options's options say."""
+    if args.threads is not None:
+        return args.threads
+    return 1 if args.cluster else max(1, count_cores() // (args.jobs or 1))
+
+
+def write_options(values):
+    """Return a script's options of values by name, a list; None is left out."""
+    given = [(name, value) for name, value in values.items() if value is not None]
+    return [part for name, value in given for part in (option_name(name), value)]
 
 
 @dataclasses.dataclass(frozen=True)
