@@ -376,6 +376,15 @@ class GanRun(Run):
         )
         return tuple(found[name] for name in self._measures)
 
+    def judge_fid(self, images):
+        """Return the judge-FID of uint8 images alone, which measure has among others.
+
+        images: with the data's border; there must be a judge.
+        """
+        features, _ = self.judge.answer(self.inner(images))
+        made, real = metrics.mean_and_covariance(features), self._described
+        return metrics.frechet_distance_of(*made, real.mean, real.covariance)
+
     def fit(self, n_steps, steps, sample, first=0, work=None, phased=False):
         """Return how many steps the run makes: n_steps, or what fits in its minutes.
 

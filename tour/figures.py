@@ -16,6 +16,21 @@ from gankit.models.classify import batch_size
 LARGEST_COMPARED = 1 << 26
 
 
+def count_compared(run):
+    """Return how many of a run's test images are compared pixel by pixel.
+
+    As many as are measured, fewer of large ones.
+    """
+    n = max(1, LARGEST_COMPARED // int(np.prod(run.test[0].shape[1:])))
+    return min(n, run.count_measured(), len(run.test[0]))
+
+
+def agree(run, images, y):
+    """Return how often a run's judge takes images for their classes, percent."""
+    _, probabilities = run.judge.answer(run.inner(images))
+    return metrics.agreement(probabilities, y)
+
+
 def measure_likelihood(sample, dataset, run):
     """Return the Parzen window's log-likelihood of test images.
 
@@ -176,8 +191,7 @@ def measure_filling(fill, draw_masks, dataset, run):
     """
     if run.test is None:
         return {}
-    n = max(1, LARGEST_COMPARED // int(np.prod(dataset[0].shape[1:])))
-    n = min(n, run.count_measured(), len(run.test[0]))
+    n = count_compared(run)
     X, y = (part[:n] for part in run.test)
     places = run.rng_of(1).random((n, 4), np.float32)
     hidden = np.asarray(draw_masks(places)) > 0
@@ -191,11 +205,6 @@ def measure_filling(fill, draw_masks, dataset, run):
     }
     true_variation = metrics.total_variation_in(X, hidden)
     found = {}
-
-    def judged(images):
-        _, probabilities = run.judge.answer(run.inner(images))
-        return metrics.agreement(probabilities, y)
-
     for way, images in ways.items():
         found[f"{way}l1"] = metrics.mean_error(X, images, hidden)
         found[f"{way}l2"] = metrics.mean_error(X, images, hidden, power=2)
@@ -205,9 +214,9 @@ def measure_filling(fill, draw_masks, dataset, run):
             variation = metrics.total_variation_in(images, hidden)
             found[f"{way}variation"] = variation / true_variation
         if run.judge is not None:
-            found[f"{way}agreement"] = judged(images)
+            found[f"{way}agreement"] = agree(run, images, y)
     if run.judge is not None:
-        found["true_agreement"] = judged(X)
+        found["true_agreement"] = agree(run, X, y)
     return found
 
 
@@ -227,23 +236,21 @@ def measure_captions(sample, enlarge, captions, run):
         for stage, name in ((1, "stage1_"), (2, "")):
             rng = run.rng_of(number)
             images = sample(len(tokens), rng, tokens=tokens, stage=stage)
-            yield name, run.inner(enlarge(images) if stage == 1 else images)
+            yield name, enlarge(images) if stage == 1 else images
 
     found = {}
     n = run.count_measured()
     if run.judge is not None:
         tokens = captions.tokens[captions.draw(n, run.rng_of(1))]
-        real = metrics.mean_and_covariance(run.judge.answer(run.inner(run.real))[0])
         for name, images in painted(tokens, 2):
-            features = metrics.mean_and_covariance(run.judge.answer(images)[0])
-            distance = metrics.frechet_distance_of(*features, *real)
-            found[f"{name or 'stage2_'}judge_fid"] = distance
+            found[f"{name or 'stage2_'}judge_fid"] = run.judge_fid(images)
     if captions.kind == "files":
         return found
     texts, asked = captions.draw_unseen(min(5000, n), run.rng_of(3))
     if not texts:
         return found
     for name, images in painted(captions.read(texts), 4):
+        images = run.inner(images)
         values = captions.measure(images)
         if run.judge is not None:
             answers = run.judge.answer(images)[1].argmax(axis=1)
@@ -269,20 +276,17 @@ def measure_cycle(g_model, f_model, run):
     """
     if run.test is None:
         return {}
-    n = max(1, LARGEST_COMPARED // int(np.prod(run.test[0].shape[1:])))
-    X, labels, Y = (part[: min(n, run.count_measured())] for part in run.test)
+    X, labels, Y = (part[: count_compared(run)] for part in run.test)
     there, back = generate(g_model, scale_images(X)), generate(f_model, scale_images(Y))
     found = {}
     if run.judge is not None:
         around = generate(f_model, scale_images(there))
         judged = {"accuracy": back, "cycle_accuracy": around, "real_accuracy": X}
         for name, images in judged.items():
-            _, probabilities = run.judge.answer(run.inner(images))
-            found[name] = metrics.agreement(probabilities, labels)
-    everywhere = np.ones((1, 1, 1, 1), bool)
+            found[name] = agree(run, images, labels)
     pairs = {"l1": (there, Y), "copy_l1": (X, Y), "back_l1": (back, X)}
     for name, pair in pairs.items():
-        found[name] = metrics.mean_error(*map(run.inner, pair), everywhere)
+        found[name] = metrics.mean_error(*map(run.inner, pair))
     return found
 
 
@@ -297,16 +301,15 @@ def measure_translation(translate, run):
     """
     if run.test is None:
         return {}
-    n = max(1, LARGEST_COMPARED // int(np.prod(run.test[0].shape[1:])))
-    X, y, inputs = (array[: min(n, run.count_measured())] for array in run.test)
-    images, X = run.inner(translate(inputs)), run.inner(X)
-    found = {"l1": metrics.mean_error(X, images)}
-    if not np.array_equal(images, X):
-        found["psnr"] = metrics.psnr(X, images)
+    X, y, inputs = (array[: count_compared(run)] for array in run.test)
+    images = translate(inputs)
+    inner = run.inner(X), run.inner(images)
+    found = {"l1": metrics.mean_error(*inner)}
+    if not np.array_equal(*inner):
+        found["psnr"] = metrics.psnr(*inner)
     if run.judge is not None and (y >= 0).all():
         for name, shown in (("agreement", images), ("true_agreement", X)):
-            _, probabilities = run.judge.answer(shown)
-            found[name] = metrics.agreement(probabilities, y)
+            found[name] = agree(run, shown, y)
     return found
 
 

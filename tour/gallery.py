@@ -39,6 +39,7 @@ from gankit.backend import Image, LazyModule
 from gankit.command import InputError, OneLineParser, RunError, run_script
 from gankit.data.images import read_image
 from gankit.folders import write_atomically
+from gankit.models.files import step_of
 from gankit.training.settings import option_name, read_options
 
 playwright = LazyModule("playwright.sync_api")
@@ -221,7 +222,7 @@ def read_run(folder, scripts):
         figures = read_figures(folder / "figures.json")
     else:
         figures = {name: column[-1] for name, column in measures.items()}
-    sheets = sorted(folder.glob("generated_plot_*.png"), key=number_of)
+    sheets = sorted(folder.glob("generated_plot_*.png"), key=step_of)
     sheet = next(filter(Path.is_file, [folder / "sheet.png", *sheets[::-1]]), None)
     curves = folder / "curves.png"
     return Recorded(
@@ -236,12 +237,6 @@ def read_run(folder, scripts):
         curves if curves.is_file() else None,
         finished,
     )
-
-
-def number_of(path):
-    """Return the step in a sheet's file name, -1 where there is none."""
-    digits = path.stem.rpartition("_")[2]
-    return int(digits) if digits.isdecimal() else -1
 
 
 def read_measures(path):
