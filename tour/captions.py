@@ -229,23 +229,31 @@ MEASURED = {
 }
 
 
-def find_borders(kind, X):
+def measure_attributes(kind, X):
+    """Return what is measured of images, two arrays, float64 (n,).
+
+    X: uint8 (n, h, w, c).
+    """
+    measures, _ = MEASURED[kind]
+    return [measure(X) for measure in measures]
+
+
+def find_borders(kind, measured):
     """Return where the values of the two measured attributes part, two lists of float.
 
-    X: the training images, uint8 (n, h, w, c); each value has as many of them, as far
-    as they differ.
+    measured: measure_attributes' answer for the training images; each value has as many
+    of them, as far as they differ.
     """
-    measures, n = MEASURED[kind]
+    _, n = MEASURED[kind]
     shares = np.arange(1, n) / n
-    return [np.quantile(measure(X), shares).tolist() for measure in measures]
+    return [np.quantile(numbers, shares).tolist() for numbers in measured]
 
 
-def measure_values(kind, X, borders):
+def find_values(measured, borders):
     """Return the values of the two measured attributes of images, int64 (n, 2)."""
-    measures, _ = MEASURED[kind]
-    parts = zip(measures, borders, strict=True)
+    parts = zip(measured, borders, strict=True)
     return np.stack(
-        [np.searchsorted(edges, measure(X), side="right") for measure, edges in parts],
+        [np.searchsorted(edges, numbers, side="right") for numbers, edges in parts],
         axis=1,
     )
 
@@ -343,7 +351,7 @@ class Captions:
 
         images: uint8 (n, h, w, c), without a border.
         """
-        return measure_values(self.kind, images, self.borders)
+        return find_values(measure_attributes(self.kind, images), self.borders)
 
     def draw(self, n, rng, labels=None):
         """Return numbers of captions, int64 (n,), as often as images have them.
@@ -463,8 +471,9 @@ def caption_classes(data, kind):
     if kind == "classes":
         names = data.class_names or [str(i) for i in range(n_classes)]
     wording = find_wording(kind, names)
-    borders = find_borders(kind, inner)
-    values = np.column_stack([y, measure_values(kind, inner, borders)])
+    measured = measure_attributes(kind, inner)
+    borders = find_borders(kind, measured)
+    values = np.column_stack([y, find_values(measured, borders)])
     n_parts = MEASURED[kind][1]
     counts = np.zeros((n_classes, n_parts, n_parts), np.int64)
     np.add.at(counts, tuple(values.T), 1)

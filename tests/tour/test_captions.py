@@ -127,8 +127,9 @@ def test_classes_that_no_caption_can_tell_apart(names, problem):
 
 def test_thirds_hold_as_many_images_each(mnist):
     X = mnist[0][0][:1500]
-    borders = captions.find_borders("digits", X)
-    values = captions.measure_values("digits", X, borders)
+    measured = captions.measure_attributes("digits", X)
+    borders = captions.find_borders("digits", measured)
+    values = captions.find_values(measured, borders)
     for column in values.T:
         assert (np.abs(np.bincount(column, minlength=3) - 500) <= 1).all()
     thickness, slant = (values[:, i] for i in (0, 1))
