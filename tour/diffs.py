@@ -28,6 +28,7 @@ LADDER = (
     ("acgan", "biggan", "residual blocks, projection, hinge loss, truncation"),
     ("wgan", "wgan_gp", "the gradient penalty in the place of clipping"),
     ("wgan_gp", "progan", "networks that grow, and the layers that they need"),
+    ("progan", "stylegan", "styles, a mapping network, noise; the logistic loss"),
 )
 
 

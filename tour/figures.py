@@ -359,3 +359,106 @@ def measure_levels(sample, dataset, run):
         for height, distance in metrics.sliced_wasserstein(images, real).items():
             found[f"{name}sliced_wasserstein_{height}"] = distance
     return found
+
+
+def measure_paths(mapping, synthesis, noise_of, latent_dim, run):
+    """Return the perceptual path lengths of a generator with styles, a dict.
+
+    mapping: z -> w; synthesis: [styles, *noise] -> images in [-1, 1]; both models that
+    compute in float32, since differences are small. noise_of: (n, rng) -> noise.
+    path_length_z, path_length_w: how much the judge's features change where a latent
+    point moves towards another, spherically in Z, straight in W: the mean square of the
+    change for a step of 1e-4 of the way, divided by the step's; of as many pairs as are
+    measured, those below 1 % and above 99 % left out (Karras et al. 2018; there VGG's
+    features). Empty without a judge.
+    """
+    if run.judge is None:
+        return {}
+    epsilon, rng = np.float32(1e-4), run.rng_of(4)
+    n, n_batch = run.count_measured(), batch_size(*synthesis.output_shape[1:3])
+    n_styles = synthesis.inputs[0].shape[1]
+    distances = {"z": [], "w": []}
+    for first in range(0, n, n_batch):
+        n_now = min(n_batch, n - first)
+        a, b = rng.standard_normal((2, n_now, latent_dim), dtype=np.float32)
+        t = rng.random((n_now, 1), dtype=np.float32)
+        noise = noise_of(n_now, rng)
+        ends = mapping(a), mapping(b)
+        for space, found in distances.items():
+            features = []
+            for place in (t, t + epsilon):
+                if space == "z":
+                    w = mapping(metrics.slerp(a, b, place))
+                else:
+                    w = ends[0] + place * (ends[1] - ends[0])
+                styles = tf.repeat(w[:, tf.newaxis], n_styles, axis=1)
+                images = run.inner(synthesis([styles, *map(tf.constant, noise)]))
+                features.append(run.judge.features(images))
+            squares = np.square(features[1] - features[0], dtype=np.float64)
+            found.append(squares.sum(axis=1) / float(epsilon) ** 2)
+    return {
+        f"path_length_{space}": metrics.trimmed_mean(np.concatenate(found))
+        for space, found in distances.items()
+    }
+
+
+def measure_styles(define_sample, run, shares=(0.3, 0.5, 0.7)):
+    """Return what images are worth whose styles are drawn to the mean, a dict.
+
+    define_sample: (psi=, noisy=) -> sample(n, rng, labels). Of as many images as are
+    measured, for each psi: psi_<psi>_judge_fid, _sure and _entropy, as measures.csv has
+    them for 1; without_noise_judge_fid: with noise of 0. Empty without a judge.
+    """
+    if run.judge is None:
+        return {}
+
+    def measure(**options):
+        n = run.count_measured()
+        images = define_sample(**options)(n, run.rng_of(1), run.classes(n))
+        return dict(zip(run.evaluations, run.measure(images), strict=True))
+
+    found = {}
+    for psi in shares:
+        row = measure(psi=psi)
+        names = ("judge_fid", "sure", "entropy")
+        found |= {f"psi_{psi:g}_{name}": row[name] for name in names}
+    found["without_noise_judge_fid"] = measure(noisy=False)["judge_fid"]
+    return found
+
+
+def measure_mixing(to_w, paint, mix, noise_of, latent_dim, run):
+    """Return what coarse and fine styles control, a dict.
+
+    to_w: z -> w; paint: (styles, noise) -> uint8 images; mix: (w of coarse layers, w of
+    fine layers, how many are coarse, of how many) -> styles. noise_of: (n, rng) ->
+    noise, the same for a pair and its mixture. Of 2,000 pairs at the most, for mixtures
+    whose coarse styles reach up to so many pixels: mix_<height>_coarse_class and
+    _fine_class: percent whose class is that of the source of the coarse styles, and of
+    the fine ones; of the bundled digits also _coarse_thickness and _fine_thickness, the
+    rank correlation of the strokes' thickness with that of each source. Empty without a
+    judge.
+    """
+    if run.judge is None:
+        return {}
+    n, rng = min(2000, run.count_measured()), run.rng_of(5)
+    a, b = (
+        to_w(rng.standard_normal((n, latent_dim), dtype=np.float32)) for _ in range(2)
+    )
+    noise = noise_of(n, rng)
+    heights, n_styles = [part.shape[1] for part in noise[::2]], len(noise)
+
+    def describe(n_coarse):
+        images = run.inner(paint(np.array(mix(a, b, n_coarse, n_styles)), noise))
+        return run.judge.answer(images)[1].argmax(axis=1), metrics.thickness(images)
+
+    sources = {"coarse": describe(n_styles), "fine": describe(0)}
+    found = {}
+    for i, height in enumerate(heights[:-1], 1):
+        classes, thickness = describe(2 * i)
+        for name, (their_classes, their_thickness) in sources.items():
+            begin = f"mix_{height}_{name}"
+            found[f"{begin}_class"] = 100.0 * float(np.mean(classes == their_classes))
+            if run.settings.bundled:
+                correlation = metrics.spearman(thickness, their_thickness)
+                found[f"{begin}_thickness"] = correlation
+    return found

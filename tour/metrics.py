@@ -90,6 +90,13 @@ class Judge:
         features, probabilities = zip(*parts, strict=True)
         return np.concatenate(features), np.concatenate(probabilities)
 
+    def features(self, images):
+        """Return features, float32 (n, 128); images: float32 (n, h, w, c) in [-1, 1].
+
+        As answer() does, for images that are not rounded to a file's values.
+        """
+        return np.array(self._answer(images)[0])
+
 
 def find_judge(path=None):
     """Return the Path of a judge's file, or of the one in a run's folder.
@@ -822,3 +829,26 @@ def sliced_wasserstein(a, b, seed=0):
             total += float(np.abs(fallen[0] - fallen[1]).mean(dtype=np.float64))
         found[levels[0].shape[1]] = 1000 * total / DIRECTIONS
     return found
+
+
+# ways through a latent space
+
+
+def slerp(a, b, t):
+    """Return points on the ways from a to b, at the share t: spherically (White 2016).
+
+    a, b: float (n, d), which are scaled to length 1; t: (n, 1).
+    """
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+    cosine = np.sum(a * b, axis=1, keepdims=True)
+    across = b - cosine * a
+    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-12)
+    angle = t * np.arccos(np.clip(cosine, -1, 1))
+    return a * np.cos(angle) + across * np.sin(angle)
+
+
+def trimmed_mean(values, percent=1):
+    """Return the mean of values without the smallest and the largest percent."""
+    low = np.percentile(values, percent, method="lower")
+    high = np.percentile(values, 100 - percent, method="higher")
+    return float(np.mean(values[(values >= low) & (values <= high)]))

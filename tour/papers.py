@@ -53,6 +53,10 @@ TOUR = {
         *("Karras et al. 2017", "judge_fid", ""),
         *("judge-FID", ""),
     ),
+    "stylegan": (
+        *("Karras et al. 2018", "path_length_w", ""),
+        *("perceptual path length in W, by the judge", ""),
+    ),
     "biggan": (
         *("Brock et al. 2018", "agreement", "%"),
         *("the class asked for is seen", ""),

@@ -90,6 +90,7 @@ EXPERIMENTS = {
     # what growth is for, at about equal minutes
     "progan-no-growth": Experiment("progan", ("--no-growth", "--minutes", 16)),
     "progan-stacked": Experiment("progan", ("--stacked",), 1),
+    "stylegan": Experiment("stylegan"),
     "biggan": Experiment("biggan"),
     # width and batch at equal images
     "biggan-narrow": Experiment("biggan", ("--width", 0.5), 1),

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from common import GanRun, GanSettings, TourSettings, load_images
 
-from gankit.backend import keras
+from gankit.backend import Image, keras
 from gankit.command import InputError, printable
 from gankit.data.arrays import LARGEST_SIDE, MOST_CLASSES, crop
 from gankit.data.images import scale_images
 from gankit.data.labels import check_class_names, normal_form
 from gankit.folders import claimed, dated_folder, write_atomically
-from gankit.pictures import save_sheet
+from gankit.pictures import LARGEST_FRAME, save_frames, save_sheet, to_pixels
 from gankit.training.checkpoints import fill, read_newest
 from gankit.training.devices import count_cores, prepare_tensorflow
 from gankit.training.run import draw_seed
@@ -25,6 +25,8 @@ from gankit.training.settings import read_options
 WEIGHT_BYTES = 16
 # images of a sheet that --sample draws
 LARGEST_SHEET = 1000
+# how long a frame of an animation stands
+FRAME_MS = 60
 
 
 def start_run(
@@ -177,9 +179,10 @@ def draw_samples(
     sample(n, rng, labels), which returns n images, uint8 (n, h, w, c). samples.npz is
     laid out as --data reads it; labels are -1 where the generator is asked for no
     classes. draw_sheets: (*models, latent_dim, rng) -> {file name: (images, in a row)},
-    further sheets. load: for a generator that takes images in, the run's settings ->
-    Data; then define_sample and draw_sheets get its test images, or the training ones,
-    [X, y], in the place of latent_dim. Raises InputError where there is no such run.
+    further sheets; for a .gif file the images have one more dimension, the frames.
+    load: for a generator that takes images in, the run's settings -> Data; then
+    define_sample and draw_sheets get its test images, or the training ones, [X, y], in
+    the place of latent_dim. Raises InputError where there is no such run.
     """
     by_class = hasattr(settings, "classes")
     labels = np.full(settings.n, -1)
@@ -203,16 +206,39 @@ def draw_samples(
     sheets = {"samples.png": (images, 10 if by_class else None)}
     if draw_sheets is not None:
         rng = np.random.default_rng(run.seed)
-        sheets |= draw_sheets(*run.models, source, rng)
+        for file, (shown, in_a_row) in draw_sheets(*run.models, source, rng).items():
+            if shown.shape[-3:] == run.image_shape:
+                shown = crop(shown, run.border)
+            sheets[file] = shown, in_a_row
     arrays = {"x_train": images, "y_train": labels}
     if run.class_names is not None:
         arrays["class_names"] = np.array(run.class_names)
     with claimed(settings.out or dated_folder("runs", f"{name}-samples")) as out:
         for file, (shown, in_a_row) in sheets.items():
-            save_sheet(scale_images(shown[:LARGEST_SHEET]), out / file, in_a_row)
+            if file.endswith(".gif"):
+                save_way(shown, out / file, in_a_row)
+            else:
+                save_sheet(scale_images(shown[:LARGEST_SHEET]), out / file, in_a_row)
         with write_atomically(out / "samples.npz") as path:
             np.savez_compressed(path, **arrays)
     print(f"{settings.n} images of step {run.step}, seed={run.seed}, are in {out}")
+
+
+def save_way(frames, path, in_a_row):
+    """Save sheets, uint8 (frames, n, h, w, c), as an animation, so many in a row."""
+    n_frames, n, height, width, _ = frames.shape
+    times = max(1, min(4, LARGEST_FRAME // (max(in_a_row, n // in_a_row) * height)))
+
+    def draw(images):
+        cells = to_pixels(scale_images(images))
+        rows = [
+            np.concatenate(cells[first : first + in_a_row], axis=1)
+            for first in range(0, n, in_a_row)
+        ]
+        frame = Image.fromarray(np.concatenate(rows))
+        return frame.resize((times * frame.width, times * frame.height))
+
+    save_frames(map(draw, frames), path, FRAME_MS, n_frames)
 
 
 def read_description(folder, name):

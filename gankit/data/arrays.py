@@ -164,9 +164,9 @@ def pad_data(data, multiple):
 
 
 def crop(images, border):
-    """Return images (n, h, w, c) without `border` rows and columns at each side."""
-    (rows, columns), (height, width) = border, images.shape[1:3]
-    return images[:, rows : height - rows, columns : width - columns]
+    """Return images (..., h, w, c) without `border` rows and columns at each side."""
+    (rows, columns), (height, width) = border, images.shape[-3:-1]
+    return images[..., rows : height - rows, columns : width - columns, :]
 
 
 def crop_data(data):

@@ -33,7 +33,14 @@ BUDGETS = {
         [*NETWORKS, "define_generator", "wasserstein_loss", "define_sample"]
         + ["define_models"],
     ),
-    "progan": (340, ["wasserstein_loss", "gradient_penalty", "define_sample"]),
+    "progan": (338, ["wasserstein_loss", "gradient_penalty", "define_sample"]),
+    "stylegan": (
+        329,
+        ["check_groups", "list_sizes", "count_maps", "fading", "fade", "pixel_norm"]
+        + ["minibatch_stddev", "shrink", "define_optimizer", "grown", "define_critics"]
+        + ["growth_at", "list_starts", "set_growth", "reset_optimizer"]
+        + ["describe_step", "define_models"],
+    ),
 }
 
 

@@ -4,6 +4,8 @@ import figures
 import numpy as np
 import pytest
 
+from gankit.backend import keras, layers
+
 
 def a_run(measured=20, n_classes=4, test=None, border=0):
     """What the figures of classes need of a GanRun."""
@@ -175,3 +177,122 @@ def test_a_truncation_curve_has_a_point_a_threshold():
     few = a_run(measured=4)
     few.evaluations, few.measure = run.evaluations, lambda *given: (None,) * 3
     assert figures.measure_truncation(define_sample, few, (1,)) == {}
+
+
+# styles
+
+
+def linear_parts(side=4):
+    """A mapping that is none, and a synthesis whose pixels are the first style."""
+    z = keras.Input(shape=(side**2,))
+    styles = keras.Input(shape=(3, side**2))
+    noise = keras.Input(shape=(side, side, 1))
+    first = layers.Reshape((side, side, 1))(layers.Cropping1D((0, 2))(styles))
+    images = layers.Add()([first, layers.Rescaling(0.0)(noise)])
+    return keras.Model(z, z), keras.Model([styles, noise], images)
+
+
+def test_path_lengths_by_hand():
+    run = a_run(measured=3000)
+    run.judge = SimpleNamespace(features=lambda x: np.reshape(3 * x, (len(x), -1)))
+    run.inner = lambda images: images
+
+    def noise_of(n, rng):
+        return [np.zeros((n, 4, 4, 1), np.float32)]
+
+    found = figures.measure_paths(*linear_parts(), noise_of, 16, run)
+    # in W the square of the whole way, |b - a|^2, tripled by the judge
+    assert found["path_length_w"] == pytest.approx(9 * 2 * 16, rel=0.05)
+    # in Z the square of the angle between them
+    points = np.random.default_rng(1).normal(size=(2, 20_000, 16))
+    points /= np.linalg.norm(points, axis=2, keepdims=True)
+    angles = np.arccos((points[0] * points[1]).sum(axis=1))
+    assert found["path_length_z"] == pytest.approx(9 * np.mean(angles**2), rel=0.05)
+    run.judge = None
+    assert figures.measure_paths(*linear_parts(), noise_of, 16, run) == {}
+
+
+def test_what_styles_are_worth():
+    asked = []
+
+    def define_sample(psi=1.0, noisy=True):
+        asked.append((psi, noisy))
+        return lambda n, rng, labels: (psi, noisy)
+
+    run = a_run()
+    run.judge, run.evaluations = object(), ("judge_fid", "modes", "entropy", "sure")
+    run.measure = lambda images: (images[0] + 10 * images[1], 4, 2 * images[0], 50)
+    found = figures.measure_styles(define_sample, run, shares=(0.3, 0.7))
+    assert asked == [(0.3, True), (0.7, True), (1.0, False)]
+    assert found == {
+        "psi_0.3_judge_fid": 10.3,
+        "psi_0.3_entropy": 0.6,
+        "psi_0.3_sure": 50,
+        "psi_0.7_judge_fid": 10.7,
+        "psi_0.7_entropy": 1.4,
+        "psi_0.7_sure": 50,
+        "without_noise_judge_fid": 1.0,
+    }
+    run.judge = None
+    assert figures.measure_styles(define_sample, run) == {}
+
+
+def test_what_coarse_and_fine_styles_control(monkeypatch):
+    """The second layer's style sets the class, and the last one's the thickness."""
+    monkeypatch.setattr(figures.metrics, "thickness", lambda x: x[:, 0, 1, 0])
+
+    def paint(styles, noise):
+        images = np.zeros((len(styles), 8, 8, 1), np.uint8)
+        images[:, 0, 0, 0] = styles[:, 1, 0]
+        images[:, 0, 1, 0] = styles[:, 5, 1]
+        return images
+
+    def mix(a, b, n_coarse, n_styles):
+        coarse = (np.arange(n_styles) < n_coarse)[:, np.newaxis]
+        return np.where(coarse, a[:, np.newaxis], b[:, np.newaxis])
+
+    def noise_of(n, rng):
+        return [np.zeros((n, size, size, 1)) for size in (4, 4, 8, 8, 16, 16)]
+
+    def to_w(z):
+        return np.uint8(np.clip(100 + 40 * z, 0, 255))
+
+    run = a_run(measured=500)
+    run.settings.bundled, run.inner = True, lambda images: images
+    classes = np.eye(2)
+    run.judge = SimpleNamespace(
+        answer=lambda x: (None, classes[np.int64(x[:, 0, 0, 0] > 100)])
+    )
+    found = figures.measure_mixing(to_w, paint, mix, noise_of, 2, run)
+    assert list(found) == [
+        f"mix_{height}_{source}_{what}"
+        for height in (4, 8)
+        for source in ("coarse", "fine")
+        for what in ("class", "thickness")
+    ]
+    for height in (4, 8):
+        assert found[f"mix_{height}_coarse_class"] == 100
+        assert found[f"mix_{height}_fine_class"] == pytest.approx(50, abs=10)
+        assert found[f"mix_{height}_fine_thickness"] == pytest.approx(1)
+        assert abs(found[f"mix_{height}_coarse_thickness"]) < 0.2
+    run.settings.bundled = False
+    assert len(figures.measure_mixing(to_w, paint, mix, noise_of, 2, run)) == 4
+    run.judge = None
+    assert figures.measure_mixing(to_w, paint, mix, noise_of, 2, run) == {}
+
+
+def test_levels_of_detail_are_compared():
+    """Of training images, which are noise, beside test images in blocks."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (400, 16, 16, 1), np.uint8)
+    blocks = rng.integers(0, 256, (70, 4, 4, 1), np.uint8).repeat(4, 1).repeat(4, 2)
+    run = a_run(measured=90, test=[blocks])
+    found = figures.measure_levels(lambda n, rng, labels: X[:n], [X], run)
+    names = [f"sliced_wasserstein_{height}" for height in (16, 8)]
+    assert list(found) == [*names, *[f"real_{name}" for name in names]]
+    assert found[names[0]] < found[f"real_{names[0]}"] / 3
+    run.test = None
+    found = figures.measure_levels(lambda n, rng, labels: X[:n], [X], run)
+    assert found[f"real_{names[0]}"] == pytest.approx(found[names[0]], rel=0.5)
+    small = X[:, :4, :4]
+    assert figures.measure_levels(None, [small], run) == {}

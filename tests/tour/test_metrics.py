@@ -617,3 +617,23 @@ def test_the_distance_of_what_falls_on_a_direction():
     # falls sqrt(2 / pi) / 7 of a vector
     length = np.sqrt(2) * 7.07
     assert distance == pytest.approx(1000 * length * np.sqrt(2 / np.pi) / 7, rel=0.15)
+
+
+# ways through a latent space
+
+
+def test_the_spherical_way():
+    a, b = np.array([[3.0, 0], [0, 2]]), np.array([[0, 5.0], [0, -1e-3]])
+    half = metrics.slerp(a, b, np.array([[0.5], [0.0]]))
+    np.testing.assert_allclose(half, [[0.5**0.5, 0.5**0.5], [0, 1]], atol=1e-9)
+    third = metrics.slerp(a[:1], b[:1], np.array([[1 / 3]]))
+    np.testing.assert_allclose(third, [[np.cos(np.pi / 6), 0.5]], atol=1e-9)
+    # from a point to itself there is no way
+    np.testing.assert_allclose(metrics.slerp(a, a, np.ones((2, 1))), [[1, 0], [0, 1]])
+
+
+def test_a_trimmed_mean():
+    values = np.arange(1000.0)
+    values[[3, 500]] = -1e9, 1e9
+    assert metrics.trimmed_mean(values) == pytest.approx(499.5, rel=0.01)
+    assert metrics.trimmed_mean(np.array([1.0, 2, 6])) == 3

@@ -22,6 +22,7 @@ STATEMENTS = {
     "pix2pix": ("PIX", 5),
     "biggan": ("BIG", 4),
     "progan": ("PRO", 5),
+    "stylegan": ("STYLE", 5),
 }
 
 
