@@ -10,6 +10,7 @@ name in TABLES, or a figure or text by its kind in PARTS, see there.
 
 import argparse
 import csv
+import functools
 import json
 import re
 import sys
@@ -201,18 +202,190 @@ CLASS_FIGURES = {
 }
 
 
+# runs that stand side by side, by the name of their table: (what a line is of, the
+# runs' name in results/tour/, and patterns of the figures' names, of which the first
+# that the runs have counts), and heading: figure
+SEEN, FID = {"digit seen, %": "agreement"}, {"judge-FID": "judge_fid"}
+ERRORS = {"L1, %": "l1", "PSNR, dB": "psnr"}
+FILLED = {
+    **{"L1, %": "l1", "L2, %": "l2", "PSNR, dB": "psnr"},
+    "total variation": "variation",
+}
+STYLED = {**FID, "sure, %": "sure", "entropy": "entropy"}
+COMPARISONS = {
+    "tour-plain": (
+        [(f"`tour/{name}.py`", name) for name in ("dcgan", "wgan", "wgan_gp")]
+        + [
+            (f"`tour/{name}.py --generator-norm no`", f"{name}-plain")
+            for name in ("dcgan", "wgan")
+        ],
+        {**FID, "modes": "modes", "entropy": "entropy"},
+    ),
+    "tour-class-loss": (
+        [("on both", "acgan"), ("on real images alone", "acgan-real")],
+        {
+            "asked class, %": "agreement",
+            "1-NN error, %": "nearest_neighbour_error",
+            **{"SSIM within classes": "ssim", **FID},
+        },
+    ),
+    "tour-captions": (
+        [
+            ("stage I, enlarged", "stackgan", "stage1_{}"),
+            ("stage II", "stackgan", "stage2_{}", "{}"),
+        ],
+        {
+            **{f"{name}, %": f"asked_{name}" for name in ("digit", "thickness")},
+            **{"slant, %": "asked_slant", **FID},
+        },
+    ),
+    "tour-filling": (
+        [
+            ("joint loss", "context_encoder"),
+            ("squared error alone", "context_encoder-l2"),
+            ("mean training image", "context_encoder", "mean_{}"),
+            ("nearest training image", "context_encoder", "nearest_{}"),
+            ("no hole", "context_encoder", "true_{}"),
+        ],
+        {**FILLED, **SEEN},
+    ),
+    "tour-photographs": (
+        [
+            ("holes, joint loss", "context_encoder-photographs"),
+            ("holes, mean patch", "context_encoder-photographs", "mean_{}"),
+            ("holes, nearest patch", "context_encoder-photographs", "nearest_{}"),
+            ("edges to photograph", "pix2pix-photographs"),
+        ],
+        FILLED,
+    ),
+    "tour-losses": (
+        [
+            ("L1 + cGAN", "pix2pix"),
+            *(("L1", "pix2pix-l1"), ("GAN", "pix2pix-gan"), ("cGAN", "pix2pix-cgan")),
+            ("L1 + GAN", "pix2pix-l1+gan"),
+            ("the truth", "pix2pix", "true_{}"),
+        ],
+        {**SEEN, **ERRORS, "total variation": "total_variation"},
+    ),
+    "tour-cycle": (
+        [
+            ("`tour/cyclegan.py`", "cyclegan", "{}", "back_{}"),
+            ("`--cycle-weight 0`", "cyclegan-no-cycle", "{}", "back_{}"),
+            ("with pairs: `tour/pix2pix.py --inputs outlines`", "pix2pix-outlines"),
+        ],
+        {
+            "digit seen, %": ("accuracy", "agreement"),
+            "through the cycle, %": "cycle_accuracy",
+            **{"L1, %": ("back_l1", "l1"), **FID},
+        },
+    ),
+    "tour-growth": (
+        [
+            ("growing", "progan"),
+            ("`--no-growth`", "progan-no-growth"),
+            ("test images", "progan", "real_{}"),
+        ],
+        {
+            **FID,
+            **{f"patches at {n}x{n}": f"sliced_wasserstein_{n}" for n in (32, 16, 8)},
+            **{"steps": "step", "minutes": "minutes"},
+        },
+    ),
+    "tour-stacked": (
+        [("`--stacked`", "progan-stacked")],
+        {"combinations of 1,000": "combinations", "divergence": "combinations_kl"},
+    ),
+    "tour-paths": (
+        [("Z", "stylegan", "{}_z"), ("W", "stylegan", "{}_w")],
+        {"path length": "path_length"},
+    ),
+    "tour-psi": (
+        [("1", "stylegan")]
+        + [(psi, "stylegan", f"psi_{psi}_{{}}") for psi in ("0.7", "0.5", "0.3")]
+        + [("1, noise of 0", "stylegan", "without_noise_{}")],
+        STYLED,
+    ),
+    "tour-mixing": (
+        [(f"up to {n}x{n}", "stylegan", f"mix_{n}_{{}}") for n in (4, 8, 16)],
+        {
+            f"{what} of the {source} image's": f"{source}_{name}"
+            for name, what in (("class", "class, %,"), ("thickness", "thickness"))
+            for source in ("coarse", "fine")
+        },
+    ),
+    "tour-truncation": (
+        [("none", "biggan")]
+        + [(t, "biggan", f"truncation_{t}_{{}}") for t in ("2", "1", "0.5", "0.2")]
+        + [("0.1", "biggan", "truncation_0.1_{}")],
+        {"asked class, %": "agreement", **FID, "SSIM within classes": "ssim"},
+    ),
+    "tour-scale": (
+        [
+            ("half the width", "biggan-narrow"),
+            ("width 1, batch 64", "biggan"),
+            ("twice the width", "biggan-wide"),
+            ("batch 32", "biggan-batch-32"),
+            ("batch 256", "biggan-batch-256"),
+        ],
+        {"asked class, %": "agreement", **FID, "SSIM within classes": "ssim"}
+        | {"steps": "step", "minutes": "minutes"},
+    ),
+}
+
+
+def read_runs(name, results=RESULTS):
+    """Return the figures of the kept runs of that name, a list of dicts by seed."""
+    folders = (results / "tour" / name).glob("seed-*")
+    runs = sorted(folders, key=lambda path: int(path.name.removeprefix("seed-")))
+    return [
+        json.loads((run / "figures.json").read_text(encoding="utf-8")) for run in runs
+    ]
+
+
 def read_tour(results=RESULTS):
     """Return the figures of the kept runs: {script: [dict of figures by seed]}."""
-    found = {}
-    for script in TOUR:
-        folders = (results / "tour" / script).glob("seed-*")
-        runs = sorted(folders, key=lambda path: int(path.name.removeprefix("seed-")))
-        if runs:
-            found[script] = [
-                json.loads((run / "figures.json").read_text(encoding="utf-8"))
-                for run in runs
-            ]
-    return found
+    found = {script: read_runs(script, results) for script in TOUR}
+    return {script: runs for script, runs in found.items() if runs}
+
+
+def tabulate_comparison(name, results=RESULTS):
+    """Return a table of COMPARISONS, of those of its runs that are kept."""
+    places, columns = COMPARISONS[name]
+
+    def write(runs, name):
+        if name == "minutes":
+            return f"{np.mean([run['seconds'] for run in runs]) / 60:.0f}"
+        if name == "step":
+            return f"{np.mean([run[name] for run in runs]):,.0f}"
+        return spread(runs, name)
+
+    lines = []
+    for title, runs_name, *patterns in places:
+        runs = read_runs(runs_name, results)
+        known = {"minutes"}.union(*runs) if runs else ()
+        cells = []
+        for names in columns.values():
+            names = (names,) if isinstance(names, str) else names
+            found = (p.format(n) for p in patterns or ("{}",) for n in names)
+            cells.append(next((write(runs, n) for n in found if n in known), "–"))
+        if set(cells) != {"–"}:
+            lines.append((title, len(runs), *cells))
+    return table(("", "seeds", *columns), lines, 1) if lines else "Not recorded yet."
+
+
+def show_sheets(results=RESULTS):
+    """Return tables of three sheets each, of the first seed of each kept script."""
+    shown = list(read_tour(results))
+    tables = []
+    for first in range(0, len(shown), 3):
+        scripts = shown[first : first + 3]
+        pictures = [
+            f"![The last sheet](../results/tour/{script}/seed-1/sheet.png)"
+            for script in scripts
+        ]
+        header = [f"`tour/{script}.py`" for script in scripts]
+        tables.append(table(header, [pictures], n_left=len(scripts)))
+    return "\n\n".join(tables)
 
 
 def tabulate_tour(results=RESULTS):
@@ -309,6 +482,8 @@ TOUR_TABLES = {
     "tour-front": tabulate_tour_front,
     "tour-figures": tabulate_tour_figures,
     "tour-classes": tabulate_tour_classes,
+    "tour-sheets": show_sheets,
+    **{name: functools.partial(tabulate_comparison, name) for name in COMPARISONS},
 }
 
 

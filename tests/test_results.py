@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 _spec = importlib.util.spec_from_file_location("tables", ROOT / "results/tables.py")
 tables = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tables)
+# found where tables.py puts the tour
+from run_all import EXPERIMENTS  # noqa: E402
 
 
 def rows(header, *lines):
@@ -383,6 +385,44 @@ def test_each_seed_of_a_scripts_own_figure_is_shown(kept):
     (row,) = tables.make_table("tour-classes", kept).splitlines()[2:]
     assert row == "| `tour/cgan.py` | 98.2 | 0.250 | 0.250 | 0.250 | 0.250 | 0.500 |"
     assert tables.fill("{{tour-mean|dcgan|feature_error}}", kept) == "7.00 ± 1.00"
+
+
+def keep_figures(folder, **figures):
+    folder.mkdir(parents=True)
+    (folder / "figures.json").write_text(json.dumps(figures), encoding="utf-8")
+
+
+def test_runs_stand_side_by_side(tmp_path):
+    assert tables.make_table("tour-cycle", tmp_path) == "Not recorded yet."
+    runs = tmp_path / "tour"
+    common = {"judge_fid": 3.0, "back_l1": 5.0, "l1": 9.0}
+    keep_figures(runs / "cyclegan" / "seed-1", accuracy=40.0, **common)
+    keep_figures(runs / "cyclegan" / "seed-2", accuracy=50.0, **common)
+    keep_figures(runs / "pix2pix-outlines" / "seed-1", agreement=97.0, l1=2.0)
+    assert tables.make_table("tour-cycle", tmp_path).splitlines()[2:] == [
+        "| `tour/cyclegan.py` | 2 | 45.0 ± 7.1 | – | 5.00 ± 0.00 | 3.00 ± 0.00 |",
+        "| with pairs: `tour/pix2pix.py --inputs outlines` | 1 | 97.0 | – | 2.00 | – |",
+    ]
+    paths = {"path_length_z": 200.0, "path_length_w": 90.0, "seconds": 90.0}
+    keep_figures(runs / "stylegan" / "seed-1", **paths)
+    lines = tables.make_table("tour-paths", tmp_path).splitlines()
+    assert lines[2:] == ["| Z | 1 | 200.0 |", "| W | 1 | 90.0 |"]
+    keep_figures(runs / "biggan-wide" / "seed-1", step=5000.0, seconds=90.0)
+    (line,) = tables.make_table("tour-scale", tmp_path).splitlines()[2:]
+    assert line == "| twice the width | 1 | – | – | – | 5,000 | 2 |"
+
+
+def test_each_recorded_run_is_shown():
+    shown = {
+        name for places, _ in tables.COMPARISONS.values() for _, name, *_ in places
+    }
+    assert shown | set(tables.TOUR) == set(EXPERIMENTS)
+
+
+def test_the_sheets_of_the_tour(kept):
+    lines = tables.make_table("tour-sheets", kept).splitlines()
+    assert lines[0] == "| `tour/dcgan.py` | `tour/cgan.py` |"
+    assert lines[2].count("seed-1/sheet.png") == 2
 
 
 def test_finished_runs_of_the_tour_are_kept_once(tmp_path, capsys):
