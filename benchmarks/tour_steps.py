@@ -6,22 +6,22 @@
 Each script has its own settings (batch, width, threads) and, for each precision, a
 process of its own. There the steps take turns with a large matrix product of that
 precision on the same threads: it gives the machine's rate, and the rate gives the
-bound, the time of the step's multiply-adds.
+bound, the time of the step's multiply-adds. The steps are the last ones of a run, so
+that a script with phases or sizes is in its last one.
 """
 
 import importlib
-import itertools
 import json
+import math
 import sys
 import time
+from unittest import mock
 
 import numpy as np
 from shared import (
     ROOT,
-    count_layers,
     define_parser,
     describe_run,
-    kernel_layers,
     markdown_table,
     one_line,
     output_files,
@@ -34,18 +34,16 @@ from shared import (
 TOUR = ROOT / "tour"
 sys.path.append(str(TOUR))
 
-from common import GanRun, load_images  # noqa: E402
+from common import GanRun  # noqa: E402
 
 from gankit.backend import tf  # noqa: E402
 from gankit.command import run_script  # noqa: E402
-from gankit.training.batches import split_in_parts  # noqa: E402
+from gankit.training.batches import Draws, split_in_parts  # noqa: E402
 
 # the product's type by precision
 PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16"}
-# scripts whose products count_step knows
-COUNTED = ("gan", "dcgan", "cgan", "acgan", "infogan", "wgan", "wgan_gp")
-# WGAN's critic has more updates in its first 25 steps and in each 500th
-FIRST, UNUSUAL = 26, 500
+# WGAN's critic has more updates in each 500th step
+UNUSUAL = 500
 
 
 def find_scripts():
@@ -57,64 +55,67 @@ def find_scripts():
     )
 
 
-def count_step(script, models, n_batch):
-    """Return the multiply-adds of one training step of a script, one of COUNTED.
+def reached(graph):
+    """Return the operations of a graph that its outputs and side effects need."""
+    found, left = {}, [*(t.op for t in graph.outputs), *graph.control_outputs]
+    while left:
+        op = left.pop()
+        if op.name not in found:
+            found[op.name] = op
+            left += [*(t.op for t in op.inputs), *op.control_inputs]
+    return found.values()
 
-    script: its module. models: what its define_models returned. An ordinary step of
-    WGAN's, see FIRST. Products with padding count, work that is no product does not.
+
+def count_rounds(loop, n_rounds):
+    """Return how many rounds a While has, n_rounds where the graph doesn't say."""
+    most = tf.get_static_value(loop.inputs[1])
+    return n_rounds if most is None or most < 0 else int(most)
+
+
+def count_products(graph, n_rounds=1):
+    """Return the multiply-adds of a graph's matrix products and convolutions.
+
+    n_rounds: of loops of which the graph doesn't say it, as WGAN's updates of the
+    critic. Products with padding count, work that is no product does not. Raises
+    ValueError for a kind of product that is not known.
     """
-    g, d = (count_layers(model) for model in models[:2])
-
-    # forward pass, weights' gradient and inputs' gradient take equally many, and a
-    # first layer's inputs need no gradient
-    def train(layers):
-        return 3 * sum(layers) - layers[0]
-
-    # g is trained through d: forward pass, and inputs' gradient down to the images
-    through_d = 2 * sum(d)
-    if script.NAME in ("wgan", "wgan_gp"):
-        # the critic's updates: g forward, the critic on real and generated images
-        critic_update = sum(g) + 2 * train(d)
-        if script.NAME == "wgan_gp":
-            # The penalty: forward, gradient by the image, and the gradient of that one
-            # by the weights. The latter is made of one product for each layer's inputs'
-            # gradient W'e: with what comes back, u, it needs the weights' gradient
-            # from u and e, and for the layer behind it Wu, as much as forward. The last
-            # layer has none behind it, and its answer itself is not needed. (Leaky ReLU
-            # has no curvature, so nothing goes back through the forward pass.)
-            forward = sum(d) - d[-1]
-            by_image = sum(d)
-            second_order = 2 * sum(d) - d[-1]
-            critic_update += forward + by_image + second_order
-        return n_batch * (script.N_CRITIC * critic_update + train(g) + through_d)
-    d_update = 2 * train(d)
-    if script.NAME == "cgan":
-        # d's first layer makes a map of the label, which is no way to the image
-        through_d -= d[0]
-    if script.NAME == "infogan":
-        # q's own layers, behind those of d: trained on generated images; of real ones
-        # the first is computed, whose batch normalisation follows them
-        d_model, q_model = models[1:]
-        shared = sum(layer in d_model.layers for layer in kernel_layers(q_model))
-        q = count_layers(q_model)[shared:]
-        d_update += q[0] + 3 * sum(q)
-        through_d += 2 * sum(q)
-    # one generated batch serves both updates
-    return n_batch * (d_update + train(g) + through_d)
+    count = 0
+    for op in reached(graph):
+        shapes = [t.shape for t in op.inputs]
+        if op.type in ("While", "StatelessWhile"):
+            body = graph._get_function(op.get_attr("body").name).graph
+            count += count_rounds(op, n_rounds) * count_products(body, n_rounds)
+        elif op.type in ("PartitionedCall", "StatefulPartitionedCall"):
+            body = graph._get_function(op.get_attr("f").name).graph
+            count += count_products(body, n_rounds)
+        elif op.type == "MatMul":
+            inner = shapes[0][0 if op.get_attr("transpose_a") else 1]
+            count += math.prod(op.outputs[0].shape) * inner
+        elif op.type == "BatchMatMulV2":
+            inner = shapes[0][-2 if op.get_attr("adj_x") else -1]
+            count += math.prod(op.outputs[0].shape) * inner
+        elif op.type == "Conv2D":
+            count += math.prod(op.outputs[0].shape[:3]) * math.prod(shapes[1])
+        elif op.type == "Conv2DBackpropInput":
+            count += math.prod(shapes[2][:3]) * math.prod(shapes[1])
+        elif op.type == "Conv2DBackpropFilter":
+            count += math.prod(shapes[2][:3]) * math.prod(op.outputs[0].shape)
+        elif "Conv" in op.type or "MatMul" in op.type:
+            raise ValueError(f"{op.type}: a product that is not counted")
+    return count
 
 
 class TimedRun(GanRun):
-    """A run whose steps are timed in turns with a product; it keeps nothing.
+    """A run whose last steps are timed in turns with a product; it keeps nothing.
 
-    product: () -> a tensor, set before the steps are made. seconds: of n_steps steps
-    after n_warm_up others, and product_seconds: of as many products, once the steps
-    are made.
+    size: of the product's matrices. seconds: of n_timed steps after n_warm_up others,
+    and product_seconds: of as many products, once the steps are made; then also
+    multiply_adds, a step's.
     """
 
-    def __init__(self, *args, n_steps, n_warm_up, **others):
+    def __init__(self, *args, n_timed, n_warm_up, size, **others):
         super().__init__(*args, **others)
-        self._n_timed, self._n_warm_up = n_steps, n_warm_up
-        self.product = None
+        self._n_timed, self._n_warm_up, self._size = n_timed, n_warm_up, size
         self.seconds, self.product_seconds = [], []
 
     def read(self):
@@ -123,19 +124,37 @@ class TimedRun(GanRun):
     def open(self):
         """No folder is needed."""
 
-    def make(self, steps, dataset, summarize, **others):
-        numbers = (i for i in itertools.count(FIRST) if i % UNUSUAL)
-        for i in itertools.islice(numbers, self._n_warm_up + self._n_timed):
+    def compile(self, draw, train_step, state, *, draws, **others):
+        # of a run in phases the last one's stay
+        self._step = draw, train_step, draws
+        return super().compile(draw, train_step, state, draws=draws, **others)
+
+    def count_step(self):
+        """Return the multiply-adds of one of the steps."""
+        draw, train_step, draws = self._step
+        step = tf.constant(self.n_steps - 1)
+        batch = draw(Draws(self.seed, step, draws))
+        graph = tf.function(train_step).get_concrete_function(step, *batch).graph
+        script = sys.modules[train_step.__module__]
+        return count_products(graph, getattr(script, "N_CRITIC", 1))
+
+    def make(self, steps, dataset, summarize, *, n_steps, **others):
+        product = define_product(
+            PRECISIONS[self.settings.precision], self._size, self.side_by_side
+        )
+        usual = [i for i in range(n_steps) if i % UNUSUAL]
+        for i in usual[-(self._n_warm_up + self._n_timed) :]:
             for seconds, function in (
                 (self.seconds, lambda i=i: steps(i, 1).numpy()),
-                (self.product_seconds, self.product),
+                (self.product_seconds, product),
             ):
                 start = time.perf_counter()
                 function()
                 seconds.append(time.perf_counter() - start)
         del self.seconds[: self._n_warm_up], self.product_seconds[: self._n_warm_up]
+        self.multiply_adds = self.count_step()
 
-    def conclude(self, n_steps, models, figures=dict):
+    def conclude(self, n_steps, models, figures=dict, **others):
         """Nothing is kept."""
 
 
@@ -162,37 +181,30 @@ def define_product(dtype, size, n_parts=1):
 
 def time_script(name, precision, n_steps, n_warm_up, size):
     """Return what was measured of a script's step, a dict; in a process of its own."""
-    script = importlib.import_module(name)
+    script, runs = importlib.import_module(name), []
     settings = script.Settings(seed=1, precision=precision)
-    data = load_images(settings)
-    run = TimedRun(
-        name,
-        settings,
-        data=data,
-        n_steps=n_steps,
-        n_warm_up=n_warm_up,
-    )
-    run.prepare()
-    run.product = define_product(PRECISIONS[precision], size, run.side_by_side)
-    models = script.define_models(settings, data.image_shape, data.n_classes)
-    script.train(
-        *models,
-        data.train,
-        settings.latent_dim,
-        settings.steps,
-        settings.batch,
-        run=run,
-    )
-    multiply_adds = count_step(script, models, settings.batch)
+    start_run = script.start_run
+
+    def make_run(*args, **options):
+        sizes = {"n_timed": n_steps, "n_warm_up": n_warm_up, "size": size}
+        runs.append(TimedRun(*args, **options, **sizes))
+        return runs[-1]
+
+    def start_timed_run(*args, **options):
+        start_run(*args, **{**options, "run_class": make_run})
+
+    with mock.patch.object(script, "start_run", start_timed_run):
+        script.start(settings)
+    (run,) = runs
     rate = 2 * size**3 / np.median(run.product_seconds)
-    bound = 2 * multiply_adds / rate
+    bound = 2 * run.multiply_adds / rate
     return {
         "script": name,
         "precision": precision,
         "batch": settings.batch,
         "width": settings.width,
         "threads": run.settings.threads,
-        "multiply_adds": multiply_adds,
+        "multiply_adds": run.multiply_adds,
         "quartiles": quartiles(run.seconds),
         "bound": bound,
         "share_of_bound": bound / np.median(run.seconds),
@@ -241,9 +253,6 @@ def run(args, argv):
     json_path, markdown_path = output_files(
         args.out, "tour_steps.json", "tour_steps.md"
     )
-    for name in find_scripts():
-        if name not in COUNTED:
-            print(f"tour/{name}.py: left out, count_step does not know it")
     description = describe_run("tour_steps.py", argv)
     sizes = args.steps, args.warm_up, args.matrix
     results = [
@@ -267,8 +276,10 @@ def main(argv=None):
     parser = define_parser(__doc__.splitlines()[0], "tour_steps", 20)
     add = parser.add_argument
     add("--warm-up", type=positive, default=3, metavar="N", help="steps before those")
-    scripts = [name for name in find_scripts() if name in COUNTED]
-    for option, names in (("--scripts", scripts), ("--precisions", list(PRECISIONS))):
+    for option, names in (
+        ("--scripts", find_scripts()),
+        ("--precisions", list(PRECISIONS)),
+    ):
         add(
             option,
             nargs="+",
