@@ -5,6 +5,7 @@
     python compare_labels.py --out DIR                    # DIR goes on where it stopped
     python compare_labels.py --jobs 2 --threads 1         # two runs side by side
     python compare_labels.py --cluster tcp://HOST:8786    # on a Dask cluster
+    python compare_labels.py --out DIR --blocks           # the mistakes runs share
 
 Methods: `standalone`, the tutorial's classifier on the labelled images alone; `sgan`,
 the tutorial's SGAN; `tuned`, the tuned one; `tuned-without-NAME`, the tuned one with an
@@ -24,7 +25,10 @@ from gankit.backend import figure
 from gankit.command import InputError, OneLineParser, run_script
 from gankit.data.labels import check_labels, warn_of_labels
 from gankit.data.load import load_arrays
-from gankit.folders import write_atomically
+from gankit.folders import claimed, write_atomically
+from gankit.models.blocks import find_kinds, save_kinds
+from gankit.models.classify import check_fit, class_probabilities
+from gankit.models.files import load_classifier, newest_in
 from gankit.pictures import plain_style, save_figure
 from gankit.training.budget import check_budget
 from gankit.training.devices import PRECISIONS, processor_name
@@ -94,6 +98,13 @@ def parse_arguments(argv):
     add("--budget", type=float, metavar="MINUTES", help="of each tuned run")
     add("--precision", choices=PRECISIONS, help="of each run (default: float32)")
     add("--max-steps", type=int, metavar="N", help="of each run, for a quick try")
+    add(
+        "--blocks",
+        nargs="*",
+        metavar="DIR",
+        help="make no runs: show the kinds of test images that the finished runs of "
+        "--out, and of these folders, get wrong, as sheets in blocks/",
+    )
     return parser.parse_args(argv)
 
 
@@ -305,8 +316,79 @@ def run(args):
     grid.tell_end()
 
 
+# ---------------------------------------------------------------- blocks
+
+
+def find_runs(out):
+    """Return the rows of a folder's finished runs, each with its 'folder', a list."""
+    rows = read_rows(Path(out) / "runs.csv")
+    found = [{**row, "folder": Path(out) / name} for name, row in rows.items()]
+    found = [row for row in found if newest_in(row["folder"], "classifier")]
+    if not found:
+        raise InputError(
+            f"{out}: holds no finished run with its classifier; name a folder that "
+            "compare_labels.py has filled, --out"
+        )
+    return found
+
+
+def load_test(runs):
+    """Return the Data that all these runs were trained on, with test images."""
+    used = set()
+    for run in runs:
+        path = run["folder"] / "settings.json"
+        try:
+            options = json.loads(path.read_text(encoding="utf-8"))["options"]
+            used.add((options["data"], options["image_size"]))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise InputError(f"{path}: can't be read; name another --out") from error
+    if len(used) > 1:
+        raise InputError(
+            f"{runs[-1]['folder']}: is of other images than {runs[0]['folder']}; "
+            "compare runs of the same"
+        )
+    data = load_arrays(*used.pop())
+    if data.test is None:
+        raise InputError(f"{runs[0]['folder']}: its data have no test images")
+    return data
+
+
+def show_blocks(args):
+    """Save and print the kinds of test images that finished runs get wrong."""
+    runs = [run for out in (args.out, *args.blocks) for run in find_runs(out)]
+    data = load_test(runs)
+    X, y = data.test
+    names = data.class_names or list(map(str, range(data.n_classes)))
+    answers = []
+    for run in runs:
+        path = newest_in(run["folder"], "classifier")
+        c_model = load_classifier(path)
+        check_fit(path, c_model, data.class_names, data)
+        found = class_probabilities(c_model, X, n_classes=data.n_classes)
+        answers.append(found.argmax(axis=1))
+    places = {run["folder"].parent for run in runs}
+    titles = [
+        (f"{run['folder'].parent}: " if len(places) > 1 else "")
+        + f"`{run['method']}`, {run['labels']} labels"
+        for run in runs
+    ]
+    kinds = find_kinds(X, y, np.array(answers))
+    folders = [run["folder"] for run in runs]
+    with claimed(Path(args.out) / "blocks") as out:
+        table = save_kinds(kinds, X, names, titles, folders, out)
+    print(f"Mistakes of each kind a run, mean (least to most):\n\n{table}")
+    print(f"Their images, those first that most runs get wrong, are in {out}")
+
+
+def start(args):
+    if args.blocks is None:
+        run(args)
+    else:
+        show_blocks(args)
+
+
 def main(argv=None):
-    return run_script("compare_labels.py", lambda: run(parse_arguments(argv)))
+    return run_script("compare_labels.py", lambda: start(parse_arguments(argv)))
 
 
 if __name__ == "__main__":

@@ -399,3 +399,48 @@ def test_a_spoilt_table_is_refused(comparison, small_data, tmp_path, capsys):
     assert compare_labels.main(options_of(small_data, out)) == 2
     error = capsys.readouterr().err
     assert "runs.csv: not a table of this script" in error and error.count("\n") == 1
+
+
+# ---------------------------------------------------------------- blocks
+
+
+def test_the_mistakes_that_runs_share_are_shown(
+    comparison, tmp_path, small_data, capsys
+):
+    # both folders' runs, of the same data
+    other = tmp_path / "other"
+    shutil.copytree(comparison, other, ignore=shutil.ignore_patterns("blocks"))
+    options = ["--out", str(other), "--blocks", str(comparison)]
+    assert compare_labels.main(options) == 0
+    printed = capsys.readouterr().out
+    out = other / "blocks"
+    table = (out / "blocks.md").read_text(encoding="utf-8")
+    assert table in printed
+    header, _, *lines = table.splitlines()
+    assert header.count(f"{other}: ") == header.count(f"{comparison}: ") == 3
+    rows = read_csv(out / "blocks.csv")
+    # after two steps most images are wrong
+    assert len(lines) == len(list(out.glob("kind_*.png"))) == len(rows) / 6 > 2
+    # the same runs err alike
+    for first in range(0, len(rows), 6):
+        wrong = [row["wrong"] for row in rows[first : first + 6]]
+        assert wrong[:3] == wrong[3:]
+    assert compare_labels.main(options) == 2
+    assert "holds files already" in capsys.readouterr().err
+
+
+def test_folders_without_runs_have_no_blocks(comparison, tmp_path, capsys):
+    assert compare_labels.main(["--out", str(tmp_path / "none"), "--blocks"]) == 2
+    assert "holds no finished run with its classifier" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    # runs on other images
+    other = tmp_path / "other"
+    shutil.copytree(comparison, other, ignore=shutil.ignore_patterns("blocks"))
+    for path in other.glob("*/settings.json"):
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings["options"]["data"] = None
+        path.write_text(json.dumps(settings), encoding="utf-8")
+    options = ["--out", str(other), "--blocks", str(comparison)]
+    assert compare_labels.main(options) == 2
+    assert "is of other images than" in capsys.readouterr().err
+    assert not (other / "blocks").exists()
