@@ -27,8 +27,13 @@ from parts import (
 from tour_scripts import EPOCH_OF, SCRIPTS, TINY_OF, load_script
 
 TINY = ("--width", 0.05, "--threads", 1, "--precision", "float32", "--verbose", 0)
-by_script = pytest.mark.parametrize("name", SCRIPTS)
 pytestmark = pytest.mark.usefixtures("precision")  # sets it back
+
+
+@pytest.fixture(scope="module", params=SCRIPTS)
+def name(request):
+    """Each script's; pytest keeps its tests together, so that they share a run."""
+    return request.param
 
 
 def run(name, *arguments):
@@ -74,7 +79,6 @@ def test_the_scripts_of_the_tour_are_found():
     assert not {"common", "metrics", "judge", "diffs"} & set(SCRIPTS)
 
 
-@by_script
 def test_three_steps_fill_a_folder(name, finished):
     out, script = finished(name), load_script(name)
     history, measures = read_csv(out / "history.csv"), read_csv(out / "measures.csv")
@@ -99,7 +103,6 @@ def test_three_steps_fill_a_folder(name, finished):
     assert_nothing_is_left(out)
 
 
-@by_script
 def test_a_run_that_is_stopped_and_resumed_has_equal_bits(
     name, finished, small_data, tmp_path, monkeypatch, capsys
 ):
@@ -124,7 +127,6 @@ def test_a_run_that_is_stopped_and_resumed_has_equal_bits(
     assert {**before, "seconds": 0} == {**now, "seconds": 0}
 
 
-@by_script
 def test_samples_are_drawn_from_a_run(name, finished, tmp_path, capsys):
     out = finished(name)
     drawn = []
@@ -146,7 +148,6 @@ def test_samples_are_drawn_from_a_run(name, finished, tmp_path, capsys):
         assert set(labels) == {-1}
 
 
-@by_script
 def test_classes_are_asked_for(name, finished, tmp_path, capsys):
     if not is_conditional(name):
         pytest.skip("is asked for no classes")
@@ -160,9 +161,8 @@ def test_classes_are_asked_for(name, finished, tmp_path, capsys):
     assert line.endswith("--classes 10: no such class; there are 0 to 9\n")
 
 
-@by_script
 def test_own_colour_images(name, tmp_path, capsys):
-    data = write_folder(tmp_path / "own images", (20, 24, 3), n=6, tests=0)
+    data = write_folder(tmp_path / "own images", (12, 16, 3), n=6, tests=0)
     out = tmp_path / "out"
     options = ("--data", data, *tiny(name, batch=8, measured=20), "--seed", 1)
     assert run(name, *options, "--steps", 1, "--out", out) == 0
@@ -171,12 +171,11 @@ def test_own_colour_images(name, tmp_path, capsys):
     assert row["judge_fid"] == row["modes"] == "" and row["total_variation"] != ""
     assert run(name, "--sample", out, "--n", 4, "--out", tmp_path / "drawn") == 0
     with np.load(tmp_path / "drawn" / "samples.npz") as samples:
-        assert samples["x_train"].shape == (4, 20, 24, 3)
+        assert samples["x_train"].shape == (4, 12, 16, 3)
         if "codes" not in load_script(name).Settings.__dataclass_fields__:
             assert list(samples["class_names"]) == ["a cat", "b dog", "owl"]
 
 
-@by_script
 def test_labels_that_are_missing(name, tmp_path, capsys):
     if not hasattr(load_script(name), "load_labelled_images"):
         pytest.skip("needs none; some are missing in test_own_colour_images")
@@ -192,7 +191,6 @@ def test_labels_that_are_missing(name, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@by_script
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -232,7 +230,6 @@ def test_a_run_without_a_checkpoint_is_not_sampled(finished, tmp_path, capsys):
     assert "has no checkpoint to draw from" in line
 
 
-@by_script
 def test_help_does_not_wait_for_libraries(name, start, tmp_path):
     for library in ("tensorflow", "keras", "matplotlib", "scipy", "skimage"):
         (tmp_path / f"{library}.py").write_text("raise ImportError", encoding="utf-8")
@@ -392,7 +389,6 @@ def test_two_threads_have_two_operations(threads, gpus, jit, expected, monkeypat
     assert run.side_by_side == expected
 
 
-@by_script
 def test_networks_that_the_memory_cannot_hold_are_refused(
     name, small_data, tmp_path, monkeypatch, capsys
 ):
