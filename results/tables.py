@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path += [str(ROOT), str(ROOT / "tour")]
 
 import diffs  # noqa: E402
-from papers import TOUR, spread  # noqa: E402
+from papers import TOUR, quickest_minutes, spread  # noqa: E402
 
 from gankit.backend import figure  # noqa: E402
 from gankit.command import OneLineParser, RunError, run_script  # noqa: E402
@@ -354,7 +354,7 @@ def tabulate_comparison(name, results=RESULTS):
 
     def write(runs, name):
         if name == "minutes":
-            return f"{np.mean([run['seconds'] for run in runs]) / 60:.0f}"
+            return quickest_minutes(runs)
         if name == "step":
             return f"{np.mean([run[name] for run in runs]):,.0f}"
         return spread(runs, name)
@@ -392,7 +392,6 @@ def tabulate_tour(results=RESULTS):
     """Return what the kept runs of each script have in common."""
     lines = []
     for script, runs in read_tour(results).items():
-        minutes = np.mean([run["seconds"] for run in runs]) / 60
         figures = ("judge_fid", "modes", "entropy", "sure", "total_variation")
         parameters = " / ".join(f"{n:,}" for n in runs[0]["parameters"].values())
         lines.append(
@@ -400,7 +399,7 @@ def tabulate_tour(results=RESULTS):
                 f"`python tour/{script}.py`",
                 TOUR[script][0],
                 len(runs),
-                f"{minutes:.0f}",
+                quickest_minutes(runs),
                 *(spread(runs, name) for name in figures),
                 parameters,
             )
@@ -418,9 +417,8 @@ def tabulate_tour_front(results=RESULTS):
         known = [run for run in runs if run.get(name) is not None]
         figure = f"{about}: {spread(known, name)} {unit}".strip()
         figure += f" (published {published})" if published else ""
-        seconds = np.mean([run["seconds"] for run in runs])
-        cells = (f"`tour/{script}.py`", paper, figure, len(runs), f"{seconds / 60:.0f}")
-        lines.append(cells)
+        cells = (f"`tour/{script}.py`", paper, figure, len(runs))
+        lines.append((*cells, quickest_minutes(runs)))
     header = ("script", "paper", "its figure, mean ± sd", "seeds", "minutes")
     return table(header, lines, n_left=3)
 

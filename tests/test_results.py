@@ -364,7 +364,7 @@ def kept(tmp_path):
 def test_the_tours_runs_are_averaged(kept):
     lines = tables.make_table("tour", kept).splitlines()
     assert lines[2] == (
-        "| `python tour/dcgan.py` | Radford et al. 2015 | 3 | 4 | 52.0 ± 2.0 | "
+        "| `python tour/dcgan.py` | Radford et al. 2015 | 3 | 1 | 52.0 ± 2.0 | "
         "10.0 ± 0.0 | 2.20 ± 0.00 | 70.0 ± 0.0 | 1.00 ± 0.00 | 1,000 / 20 |"
     )
     assert lines[3].startswith(

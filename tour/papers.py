@@ -70,3 +70,11 @@ def spread(runs, name):
     digits = 3 if max(map(abs, values)) < 1 else 2 if max(map(abs, values)) < 10 else 1
     sd = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{sd}"
+
+
+def quickest_minutes(runs):
+    """Return the minutes of the quickest of these runs, as a text.
+
+    Others may have had other work beside them, which makes a run slower and no worse.
+    """
+    return f"{min(run['seconds'] for run in runs) / 60:.0f}"
