@@ -221,6 +221,27 @@ COMPARISONS = {
         ],
         {**FID, "modes": "modes", "entropy": "entropy"},
     ),
+    "tour-trials": (
+        [
+            (f"`tour/{script}.py`{options}", f"{script}{name}")
+            for script, name, options in (
+                *(("gan", "", ""), ("gan", "-long", ", 90,000 steps")),
+                *(("dcgan", "", ""), ("dcgan", "-long", ", 15,000 steps")),
+                ("dcgan", "-wide", " --width 2"),
+                *(("cgan", "", ""), ("cgan", "-long", ", 15,000 steps")),
+                *(("acgan", "", ""), ("acgan", "-long", ", 15,000 steps")),
+                *(("wgan", "", ""), ("wgan", "-norm-not-clipped", " --clip-norm no")),
+            )
+        ],
+        {
+            **FID,
+            "sure, %": "sure",
+            "log-likelihood": "log_likelihood",
+            "asked class, %": "agreement",
+            "1-NN error, %": "nearest_neighbour_error",
+            "largest SSIM excess": "worst_ssim_excess",
+        },
+    ),
     "tour-class-loss": (
         [("on both", "acgan"), ("on real images alone", "acgan-real")],
         {

@@ -100,6 +100,13 @@ EXPERIMENTS = {
     # which training is stable without batch normalisation in the generator
     "dcgan-plain": Experiment("dcgan", ("--generator-norm", "no")),
     "wgan-plain": Experiment("wgan", ("--generator-norm", "no")),
+    # what is missing where a figure falls short: time, width, or neither
+    "gan-long": Experiment("gan", ("--steps", 90_000, "--evaluate-every", 6000), 1),
+    "dcgan-long": Experiment("dcgan", ("--steps", 15_000), 1),
+    "dcgan-wide": Experiment("dcgan", ("--width", 2), 1),
+    "cgan-long": Experiment("cgan", ("--steps", 15_000), 1),
+    "acgan-long": Experiment("acgan", ("--steps", 15_000), 1),
+    "wgan-norm-not-clipped": Experiment("wgan", ("--clip-norm", "no"), 1),
 }
 
 
