@@ -39,7 +39,7 @@ class Page(html.parser.HTMLParser):
         assert not self._open
 
     def handle_starttag(self, tag, attributes):
-        found = [tag, dict(attributes), ""]
+        found = (tag, dict(attributes), [])
         self.elements.append(found)
         if tag not in VOID:
             self._open.append(found)
@@ -49,13 +49,13 @@ class Page(html.parser.HTMLParser):
 
     def handle_data(self, data):
         for found in self._open:
-            found[2] += data
+            found[2].append(data)
 
     def all(self, tag, **wanted):
         wanted = {name.rstrip("_"): value for name, value in wanted.items()}
         return [
-            (attributes, text)
-            for kind, attributes, text in self.elements
+            (attributes, "".join(texts))
+            for kind, attributes, texts in self.elements
             if kind == tag and wanted.items() <= attributes.items()
         ]
 
