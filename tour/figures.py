@@ -440,7 +440,8 @@ def measure_mixing(to_w, paint, mix, noise_of, latent_dim, run):
     """
     if run.judge is None:
         return {}
-    n, rng = min(2000, run.count_measured()), run.rng_of(5)
+    # noise is larger than images
+    n, rng = min(2000, max(2, run.count_measured() // 3)), run.rng_of(5)
     a, b = (
         to_w(rng.standard_normal((n, latent_dim), dtype=np.float32)) for _ in range(2)
     )

@@ -353,15 +353,15 @@ def define_draw(dataset, latent_dim, n_batch):
     return draw
 
 
-def define_train_step(average, g_model, critics, dataset, level, grown_to, growth_of):
+def define_train_step(average, g_model, critics, take_real, level, grown_to, growth_of):
     """Return train_step(step, *batch), both networks' updates at the size of a level.
 
-    batch: what define_draw's draw returns. grown_to: [variable], the level of the step
-    before: at another one the optimizers start anew. growth_of: step -> growth_at's
-    answer. It returns the figures that HISTORY names. average: the generator whose
-    weights are the average of g_model's.
+    batch: what define_draw's draw returns. take_real: indices -> real images at full
+    size. grown_to: [variable], the level of the step before: at another one the
+    optimizers start anew. growth_of: step -> growth_at's answer. It returns the figures
+    that HISTORY names. average: the generator whose weights are the average of
+    g_model's.
     """
-    take_real = define_take(dataset[0])
     critic, generator = critics[level], grown(g_model, level)
     doublings = len(critics) - 1 - level
     c_optimizer, g_optimizer = critics[-1].optimizer, g_model.optimizer
@@ -481,7 +481,7 @@ def train(
     start. run: a GanRun; None for a new one in runs/. Raises what Run.make does.
     """
     run = run or GanRun(NAME, Settings())
-    sample = define_sample(average, latent_dim)
+    sample, take_real = define_sample(average, latent_dim), define_take(dataset[0])
     n_sizes, grown_to = len(critics), [tf.Variable(-1)]
 
     def growth_of(step):
@@ -493,7 +493,7 @@ def train(
         return run.compile(
             define_draw(dataset, latent_dim, n_batch),
             define_train_step(
-                average, g_model, critics, dataset, level, grown_to, growth_of
+                average, g_model, critics, take_real, level, grown_to, growth_of
             ),
             [
                 *(average, g_model, critics[-1]),

@@ -546,10 +546,12 @@ def train(
     def plan():
         return plan_phases(n_steps, run.settings.text_steps, run.settings.stage1_share)
 
+    n_code = g_model.input_shape[2][1]
+    draw = define_draw(dataset, latent_dim, n_batch, n_code, captions)
+
     def compile_phase(train_step):
-        n_code = g_model.input_shape[2][1]
         return run.compile(
-            define_draw(dataset, latent_dim, n_batch, n_code, captions),
+            draw,
             train_step,
             state,
             columns=HISTORY,

@@ -15,8 +15,8 @@ STYLE-4 each convolution's maps are adapted to a style, which controls features 
     scale: adapt.
 STYLE-5 noise is added beside the styles: define_generator's add_noise.
 
-Layers, losses and rates are those of the authors' code; sizes, maps and the number of
-images are smaller.
+Layers, losses and rates of the generator are those of the authors' code; sizes, maps
+and the number of images are smaller. The critic is progan.py's: theirs blurs, too.
 """
 
 import functools
@@ -49,8 +49,8 @@ W_AVERAGE = 0.995
 FIRST, N_COARSE = 1, 2
 # points that a walk goes through, and frames from each to the next
 N_POINTS, N_FRAMES = 6, 16
-# what the average of g's weights keeps of itself in a step
-AVERAGE = 0.999
+# images in which the average of g's weights forgets a half of what it was
+HALF_LIFE = 10_000
 # images that are compared by the critic's last block
 GROUP = 4
 # maps at the largest size; twice as many at each smaller one, up to the most
@@ -346,21 +346,20 @@ def define_generator(latent_dim=64, *, image_shape=(32, 32, 1), width=1.0):
         cropped = layers.Cropping1D((i, len(in_noise) - 1 - i))(styles)
         return layers.Reshape((latent_dim,))(cropped)
 
-    def add_noise(x, noise):
-        # a factor a map, 0 at first
-        factors = layers.Conv2D(
-            x.shape[-1], 1, use_bias=False, kernel_initializer="zeros"
-        )
-        return layers.Add()([x, factors(noise)])
+    def add_noise(x, noise, **options):
+        # a factor a map, 0 at first; and the bias, which must not be blurred
+        factors = layers.Conv2D(x.shape[-1], 1, kernel_initializer="zeros", **options)
+        return layers.Add(**options)([x, factors(noise)])
 
-    def activate(x):
+    def activate(x, **options):
         i = next(numbers)
-        x = layers.LeakyReLU(negative_slope=0.2)(add_noise(x, in_noise[i]))
+        x = add_noise(x, in_noise[i], **options)
+        x = layers.LeakyReLU(negative_slope=0.2, **options)(x)
         style = equalized(layers.Dense)(2 * x.shape[-1], gain=1.0)(style_of(i))
-        return layers.Lambda(adapt)([x, style])
+        return layers.Lambda(adapt, **options)([x, style])
 
     def convolve(x, n, blurred=False):
-        x = equalized(layers.Conv2D)(n, 3, padding="same")(x)
+        x = equalized(layers.Conv2D)(n, 3, padding="same", use_bias=False)(x)
         if blurred:  # by [1, 2, 1] in both directions
             x = layers.ZeroPadding2D(1)(x)
             for _ in range(2):
@@ -371,7 +370,10 @@ def define_generator(latent_dim=64, *, image_shape=(32, 32, 1), width=1.0):
         convolution = equalized(layers.Conv2D)
         return convolution(image_shape[2], 1, gain=1.0, dtype="float32", **options)(x)
 
-    gen = activate(starting()((*sizes[0], n_maps[0]))(style_of(0)))
+    # a constant hardly varies, and adapt enlarges what little there is
+    options = {"dtype": "float32"}
+    gen = starting()((*sizes[0], n_maps[0]), **options)(style_of(0))
+    gen = activate(gen, **options)
     gen = convolve(gen, n_maps[0])
     out_layer = to_image(gen, name="image_0")
     for level, n in enumerate(n_maps[1:], 1):
@@ -395,11 +397,11 @@ def synthesis_of(g_model, level):
     """Return the rest of it, to a level's size: [styles, *noise] -> images."""
     styles = g_model.get_layer("styles").output
     images = g_model.get_layer(f"image_{level}").output
-    return keras.Model([styles, *g_model.inputs[1:]], images)
+    return keras.Model([styles, *g_model.inputs[1 : 2 * level + 3]], images)
 
 
 def grown(g_model, level):
-    """Return the generator as far as a level's size: (n, latent_dim) -> images."""
+    """Return the generator as far as a level's size: [z, *noise] -> images."""
     return keras.Model(g_model.input, g_model.get_layer(f"image_{level}").output)
 
 
@@ -407,7 +409,7 @@ def define_critics(image_shape=(32, 32, 1), *, width=1.0):
     """Return the critics of all sizes, which share their layers, a list.
 
     Each: images of its size -> (n, 1), any number, more for real ones. The last one is
-    full-grown and compiled. They mirror the generator, without pixel norm.
+    full-grown and compiled.
     """
     sizes = list_sizes(image_shape)
     n_maps = count_maps(len(sizes), width)
@@ -502,16 +504,18 @@ def r1_penalty(critic, X, gamma):
     return gamma / 2 * tf.reduce_mean(tf.reduce_sum(gradients**2, axis=(1, 2, 3)))
 
 
-def define_draw(dataset, latent_dim, n_batch):
+def define_draw(dataset, latent_dim, n_batch, level):
     """Return draw(draws), which draws the batch of a step in the graph.
 
-    dataset: [X, y], X as uint8 or float32 in [-1, 1]. draws: a training.batches.Draws.
+    dataset: [X, y], X (n, h, w, c). level: of the sizes that are trained. draws: a
+    training.batches.Draws.
     It returns indices of real images, int32 (n_batch,), and for the critic's update and
     for g's: two latent points an image, standard normal (2, 2, n_batch, latent_dim),
-    what decides of mixing, uniform in [0, 1] (2, 2), and noise (2, n_batch, n) for all
-    sizes.
+    what decides of mixing, uniform in [0, 1] (2, 2), and noise (2, n_batch, n) for the
+    sizes so far.
     """
-    n_noise = 2 * sum(h * w for h, w in list_sizes(dataset[0].shape[1:]))
+    sizes = list_sizes(dataset[0].shape[1:])[: level + 1]
+    n_noise = 2 * sum(h * w for h, w in sizes)
 
     def draw(draws):
         z = draws.points(4 * n_batch, latent_dim)
@@ -526,9 +530,12 @@ def define_draw(dataset, latent_dim, n_batch):
     return draw
 
 
-def split_noise(noise, image_shape):
-    """Return noise, (n, m), as the generator takes it, a list of (n, h, w, 1)."""
-    shapes = [(*size, 1) for size in list_sizes(image_shape) for _ in range(2)]
+def split_noise(noise, sizes):
+    """Return noise, (n, m), as a generator of these sizes takes it, a list of arrays.
+
+    Two of (n, h, w, 1) for each size.
+    """
+    shapes = [(*size, 1) for size in sizes for _ in range(2)]
     parts = tf.split(noise, [h * w for h, w, _ in shapes], axis=1)
     return [
         tf.reshape(part, (-1, *shape))
@@ -546,19 +553,20 @@ def choose_crossover(chance, level):
     return tf.where(chance[0] < MIXED, some, n_layers)
 
 
-def define_train_step(average, g_model, critics, dataset, level, grown_to, growth_of):
+def define_train_step(average, g_model, critics, take_real, level, grown_to, growth_of):
     """Return train_step(step, *batch), both networks' updates at the size of a level.
 
-    batch: what define_draw's draw returns. grown_to: [variable], the level of the step
-    before: at another one the optimizers start anew. growth_of: step -> growth_at's
-    answer. It returns the figures that HISTORY names. average: the generator whose
-    weights are the average of g_model's, and which has the average of w.
+    batch: what define_draw's draw returns. take_real: indices -> real images at full
+    size. grown_to: [variable], the level of the step before: at another one the
+    optimizers start anew. growth_of: step -> growth_at's answer. It returns the figures
+    that HISTORY names. average: the generator whose weights are the average of
+    g_model's, and which has the average of w.
     """
-    take_real = define_take(dataset[0])
     critic, generator = critics[level], grown(g_model, level)
     mapping, synthesis = mapping_of(g_model), synthesis_of(g_model, level)
     w_mean = average.get_layer("truncate").mean
     n_styles = g_model.get_layer("styles").n
+    sizes = list_sizes(g_model.output_shape[1:])[: level + 1]
     doublings = len(critics) - 1 - level
     c_optimizer, g_optimizer = critics[-1].optimizer, g_model.optimizer
     c_optimizer.build(critics[-1].trainable_variables)
@@ -574,7 +582,7 @@ def define_train_step(average, g_model, critics, dataset, level, grown_to, growt
     def generate_mixed(z, chance, noise):
         w, w_fine = (mapping(points, training=True) for points in tf.unstack(z))
         styles = mix(w, w_fine, choose_crossover(chance, level), n_styles)
-        noise = split_noise(noise, g_model.output_shape[1:])
+        noise = split_noise(noise, sizes)
         return synthesis([styles, *noise], training=True), w
 
     def train_step(step, indices, z, chance, noise):
@@ -606,8 +614,9 @@ def define_train_step(average, g_model, critics, dataset, level, grown_to, growt
             g_loss = logistic_loss(critic(X_fake, training=True), real=True)
         update(generator, g_optimizer, g_tape, g_loss)
 
+        kept = 0.5 ** (indices.shape[0] / HALF_LIFE)
         for mean, weight in averaged:
-            mean.assign(AVERAGE * mean + (1 - AVERAGE) * weight)
+            mean.assign(kept * mean + (1 - kept) * weight)
         batch_mean = tf.reduce_mean(tf.cast(w, tf.float32), axis=0)
         w_mean.assign(W_AVERAGE * w_mean + (1 - W_AVERAGE) * batch_mean)
         return c_loss_real, c_loss_fake, penalty, g_loss, growth
@@ -670,6 +679,7 @@ def draw_sheets(g_model, latent_dim, rng, settings):
 
     The noise is the same for all images of a table, and for all of a way.
     """
+    of_mix, of_walk = rng.spawn(2)
     image_shape = g_model.output_shape[1:]
     to_w, paint = define_paint(g_model)
     w_mean = keras.ops.convert_to_numpy(g_model.get_layer("truncate").mean)
@@ -689,16 +699,18 @@ def draw_sheets(g_model, latent_dim, rng, settings):
         coarse = np.concatenate([of_b, np.repeat(of_a, side + 1, axis=0)])
         rows = [np.concatenate([of_a[i : i + 1], of_b]) for i in range(side)]
         fine = np.concatenate([of_b, *rows])
-        styles = np.array(mix(coarse, fine, 2 * N_COARSE, n_styles))
-        noise = draw_noise(1, rng, image_shape)
+        # of small images the last size's are fine, whatever it is
+        n_coarse = min(2 * N_COARSE, max(1, n_styles - 2))
+        styles = np.array(mix(coarse, fine, n_coarse, n_styles))
+        noise = draw_noise(1, of_mix, image_shape)
         noise = [np.repeat(part, len(styles), axis=0) for part in noise]
         images = paint(styles, noise)
         corner = np.zeros_like(images[:1])
         found["mix.png"] = np.concatenate([corner, images]), side + 1
     if settings.walk:
         side = min(4, max(1, 512 // image_shape[1]))
-        noise = draw_noise(side**2, rng, image_shape)
-        points = [draw_w(side**2, rng) for _ in range(N_POINTS)]
+        noise = draw_noise(side**2, of_walk, image_shape)
+        points = [draw_w(side**2, of_walk) for _ in range(N_POINTS)]
         frames = []
         for place in np.arange(0, N_POINTS, 1 / N_FRAMES):
             a, b = (points[(int(place) + i) % N_POINTS] for i in range(2))
@@ -753,7 +765,7 @@ def define_plain(g_model):
         elif isinstance(layer, truncating()):
             weights = ()
         elif hasattr(layer, "gain"):
-            weights = layer.kernel, layer.bias
+            weights = [w for w in (layer.kernel, layer.bias) if w is not None]
         other.set_weights([keras.ops.convert_to_numpy(w) for w in weights])
     return copy
 
@@ -808,7 +820,7 @@ def train(
     start. run: a GanRun; None for a new one in runs/. Raises what Run.make does.
     """
     run = run or GanRun(NAME, Settings())
-    sample = define_sample(average, latent_dim)
+    sample, take_real = define_sample(average, latent_dim), define_take(dataset[0])
     n_sizes, grown_to = len(critics), [tf.Variable(-1)]
     first = min(FIRST, n_sizes - 1)
 
@@ -819,9 +831,9 @@ def train(
 
     def compile_level(level):
         return run.compile(
-            define_draw(dataset, latent_dim, n_batch),
+            define_draw(dataset, latent_dim, n_batch, level),
             define_train_step(
-                average, g_model, critics, dataset, level, grown_to, growth_of
+                average, g_model, critics, take_real, level, grown_to, growth_of
             ),
             [
                 *(average, g_model, critics[-1]),
@@ -850,6 +862,8 @@ def train(
     models = {"g": define_plain(average), "critic": critics[-1]}
 
     def figures():
+        if run.judge is None:
+            return {}
         exact = in_float32(average, latent_dim, run.settings.width)
         synthesis = synthesis_of(exact, n_sizes - 1)
         sample_of = functools.partial(define_sample, average, latent_dim)

@@ -18,7 +18,7 @@ BUDGETS = {
         [*NETWORKS, "define_optimizer", "define_generator", "define_draw"]
         + ["define_sample", "define_models"],
     ),
-    "stackgan": (381, [*NETWORKS, "define_optimizer"]),
+    "stackgan": (382, [*NETWORKS, "define_optimizer"]),
     "infogan": (176, NETWORKS),
     "context_encoder": (214, NETWORKS),
     "cyclegan": (
@@ -33,9 +33,9 @@ BUDGETS = {
         [*NETWORKS, "define_generator", "wasserstein_loss", "define_sample"]
         + ["define_models"],
     ),
-    "progan": (338, ["wasserstein_loss", "gradient_penalty", "define_sample"]),
+    "progan": (339, ["wasserstein_loss", "gradient_penalty", "define_sample"]),
     "stylegan": (
-        329,
+        355,
         ["check_groups", "list_sizes", "count_maps", "fading", "fade", "pixel_norm"]
         + ["minibatch_stddev", "shrink", "define_optimizer", "grown", "define_critics"]
         + ["growth_at", "list_starts", "set_growth", "reset_optimizer"]

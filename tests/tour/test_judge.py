@@ -16,6 +16,7 @@ import discriminators
 from data_sets import NAMES, arrays, write_folder
 from gankit.backend import keras
 from gankit.data import load
+from gankit.data.images import scale_images
 from gankit.models.files import load_classifier, save_model
 from parts import fails, read_csv, refused
 
@@ -149,6 +150,9 @@ def test_images_of_ones_own(own_data, own_run):
     assert loaded.class_names == NAMES and loaded.image_shape == (20, 24, 3)
     features, probabilities = loaded.answer(data.train[0])
     assert features.shape == (24, 128) and probabilities.shape == (24, 3)
+    # the same of images that are not rounded
+    unrounded = loaded.features(scale_images(data.train[0]))
+    np.testing.assert_allclose(unrounded, features, rtol=1e-4, atol=1e-5)
     for answers in (features, probabilities):
         assert answers.dtype == np.float32 and np.isfinite(answers).all()
     # the labelled ones alone are learnt from

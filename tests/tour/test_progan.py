@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gankit.backend import keras, layers, tf
-from gankit.training.batches import Draws
+from gankit.training.batches import Draws, define_take
 from parts import fails, final_state, moved, read_csv, values
 from tour_scripts import load_script
 
@@ -52,7 +52,8 @@ def make_steps(progan, models, level, growth, n=1):
     dataset, grown_to = [random_images(), None], [tf.Variable(-1)]
     draw = progan.define_draw(dataset, LATENT, N_BATCH)
     train_step = progan.define_train_step(
-        *models, dataset, level, grown_to, lambda step: tf.constant(growth)
+        *(*models, define_take(dataset[0]), level, grown_to),
+        lambda step: tf.constant(growth),
     )
     return [train_step(step, *draw(Draws(1, step, 4))) for step in range(n)]
 
@@ -316,7 +317,8 @@ def test_real_images_fade_too(progan, models, monkeypatch):
         (0, 0.0, halved(halved(X))),
     ):
         train_step = progan.define_train_step(
-            *models, dataset, level, [tf.Variable(level)], lambda step, g=growth: g
+            *(*models, define_take(dataset[0]), level, [tf.Variable(level)]),
+            lambda step, g=growth: g,
         )
         train_step(0, *batch)
         np.testing.assert_allclose(seen[-1], wanted, atol=1e-5)
@@ -410,7 +412,8 @@ def test_a_step_beside_its_formula(progan, models):
     real, fake = (np.mean(critics[-1](X)) for X in (X_real, X_fake))
     penalty = progan.gradient_penalty(critics[-1], X_real, X_fake, batch[3])
     train_step = progan.define_train_step(
-        *models, dataset, 2, [tf.Variable(-1)], lambda step: tf.constant(2.0)
+        *(*models, define_take(dataset[0]), 2, [tf.Variable(-1)]),
+        lambda step: tf.constant(2.0),
     )
     found = [float(figure) for figure in train_step(0, *batch)]
     np.testing.assert_allclose(

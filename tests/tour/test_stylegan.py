@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from gankit.backend import keras, layers, tf
-from gankit.training.batches import Draws
+from gankit.training.batches import Draws, define_take
 from parts import fails, final_state, moved, read_csv, values
 from tour_scripts import load_script
 
@@ -56,9 +56,10 @@ def factors_of(g_model):
 def make_steps(stylegan, models, level, n=1, growth=LAST):
     """Make n training steps of a level at a growth that stays; return the figures."""
     dataset, grown_to = [random_images(), None], [tf.Variable(-1)]
-    draw = stylegan.define_draw(dataset, LATENT, N_BATCH)
+    draw = stylegan.define_draw(dataset, LATENT, N_BATCH, level)
+    take_real = define_take(dataset[0])
     train_step = stylegan.define_train_step(
-        *models, dataset, level, grown_to, lambda step: tf.constant(float(growth))
+        *models, take_real, level, grown_to, lambda step: tf.constant(float(growth))
     )
     return [train_step(step, *draw(Draws(1, step, 4))) for step in range(n)]
 
@@ -71,12 +72,17 @@ def test_each_convolution_has_a_style_of_its_own(stylegan, g_model):
     """The style of a layer changes the images, and not those of coarser sizes."""
     images = [stylegan.synthesis_of(g_model, level) for level in range(3)]
     styles, noise = normal(2, 6, LATENT), noise_for(stylegan, 2)
-    before = [np.array(model([tf.constant(styles), *noise])) for model in images]
+
+    def paint(level, styles):
+        of_level = noise[: 2 * (level + 1)]
+        return np.array(images[level]([tf.constant(styles), *of_level]))
+
+    before = [paint(level, styles) for level in range(3)]
     for layer in range(6):
         others = styles.copy()
         others[:, layer] += 1
-        for level, model in enumerate(images):
-            changed = np.abs(model([tf.constant(others), *noise]) - before[level])
+        for level in range(3):
+            changed = np.abs(paint(level, others) - before[level])
             assert (changed.max() > 1e-4) == (layer < 2 * (level + 1)), (layer, level)
 
 
@@ -189,23 +195,28 @@ def test_the_blur_is_1_2_1(stylegan, g_model):
     wanted[1:4, 1:4] = np.outer([1, 2, 1], [1, 2, 1]) / 16
     wanted[:2, 3:] += np.outer([2, 1], [1, 2]) / 16
     np.testing.assert_allclose(x[0, ..., 0], wanted, atol=1e-7)
+    # a bias before it would draw a frame: all are behind it, with the noise
+    convolutions = [la for la in g_model.layers if isinstance(la, layers.Conv2D)]
+    inner = [la for la in convolutions if la.kernel_size == (3, 3)]
+    assert len(inner) == 5 and not any(layer.use_bias for layer in inner)
+    assert sum(type(la) is layers.Conv2D and la.use_bias for la in convolutions) == 6
 
 
 def test_the_parameters(stylegan):
     settings = stylegan.Settings()
     _, g_model, critics = stylegan.define_models(settings, (32, 32, 1), 10)
     sizes = {4: (64, 64), 8: (64, 64, 64), 16: (64, 32, 32), 32: (32, 16, 16)}
-    convolutions = 64 * 64 * 9 + 64  # 4x4
+    convolutions = 64 * 64 * 9  # 4x4
     styled = [64, 64]
     for before, first, second in list(sizes.values())[1:]:
-        convolutions += 9 * (before * first + first * second) + first + second
+        convolutions += 9 * (before * first + first * second)
         styled += [first, second]
     wanted = {
         "mapping": 4 * (64 * 64 + 64),
         "constant": 16 * 64,
         "convolutions": convolutions,
         "styles": sum(2 * n * 65 for n in styled),
-        "noise": sum(styled),
+        "noise and bias": 2 * sum(styled),
         "images": 65 + 65 + 33 + 17,
         "fades, mean and psi": 3 + 64 + 1,
     }
@@ -330,7 +341,7 @@ def test_a_step_beside_its_formula(stylegan, models):
     """The figures of a step at full size, before any weight has moved."""
     _, g_model, critics = models
     dataset = [random_images(), None]
-    draw = stylegan.define_draw(dataset, LATENT, N_BATCH)
+    draw = stylegan.define_draw(dataset, LATENT, N_BATCH, LAST)
     indices, z, chance, noise = batch = draw(Draws(1, 0, 4))
     assert z.shape == (2, 2, N_BATCH, LATENT) and chance.shape == (2, 2)
     assert noise.shape == (2, N_BATCH, 2 * (16 + 64 + 256))
@@ -354,7 +365,8 @@ def test_a_step_beside_its_formula(stylegan, models):
         stylegan.r1_penalty(critic, X_real, 10.0),
     )
     train_step = stylegan.define_train_step(
-        *models, dataset, LAST, [tf.Variable(-1)], lambda step: tf.constant(2.0)
+        *(*models, define_take(dataset[0]), LAST, [tf.Variable(-1)]),
+        lambda step: tf.constant(2.0),
     )
     found = train_step(0, *batch)
     np.testing.assert_allclose(found[:3], wanted, rtol=1e-4, atol=1e-6)
@@ -379,7 +391,7 @@ def test_the_mean_of_w(stylegan, models):
     average, g_model, _ = models
     w_mean = average.get_layer("truncate").mean
     dataset = [random_images(), None]
-    batch = stylegan.define_draw(dataset, LATENT, N_BATCH)(Draws(1, 0, 4))
+    batch = stylegan.define_draw(dataset, LATENT, N_BATCH, LAST)(Draws(1, 0, 4))
     w = np.array(stylegan.mapping_of(g_model)(batch[1][0, 0]))
     start = np.float32([1, 2, 3])
     w_mean.assign(start)
@@ -394,12 +406,50 @@ def test_the_mean_of_w(stylegan, models):
 def test_rates_as_the_authors_have_them(stylegan):
     optimizer = stylegan.define_optimizer()
     assert (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon) == (0, 0.99, 1e-8)
-    assert (stylegan.PENALTY, stylegan.AVERAGE, stylegan.W_AVERAGE) == (
-        10,
-        0.999,
-        0.995,
-    )
+    assert (stylegan.PENALTY, stylegan.W_AVERAGE) == (10, 0.995)
     assert (stylegan.MIXED, stylegan.MAPPING_RATE) == (0.9, 0.01)
+
+
+def test_the_average_of_the_weights(stylegan, models):
+    """It forgets a half of what it was in 10,000 images."""
+    average, g_model, _ = models
+    assert not any(moved(values(average.variables), g_model.variables))
+    before = values(average.trainable_variables)
+    make_steps(stylegan, models, LAST)
+    kept = 0.5 ** (N_BATCH / 10_000)
+    for mean, start, weight in zip(
+        average.trainable_variables, before, g_model.trainable_variables, strict=True
+    ):
+        wanted = kept * start + (1 - kept) * np.array(weight)
+        np.testing.assert_allclose(mean, wanted, rtol=1e-6, atol=1e-7)
+    assert any(moved(before, average.trainable_variables))
+
+
+def test_a_new_size_starts_the_optimizers_anew(stylegan, models):
+    _, g_model, critics = models
+    for level, n in ((1, 1), (LAST, 2)):
+        make_steps(stylegan, models, level, n, float(level))
+        for optimizer in (g_model.optimizer, critics[-1].optimizer):
+            assert int(optimizer.iterations) == n
+
+
+def test_real_images_fade_too(stylegan, models, monkeypatch):
+    """The critic's real images are as coarse as the generated ones."""
+    seen = []
+
+    def look(critic, X, gamma):
+        seen.append(np.array(X))
+        return tf.zeros(())
+
+    monkeypatch.setattr(stylegan, "r1_penalty", look)
+    dataset = [random_images(), None]
+    batch = stylegan.define_draw(dataset, LATENT, N_BATCH, LAST)(Draws(1, 0, 4))
+    X = dataset[0][batch[0].numpy()] / 127.5 - 1
+    coarse = X.reshape(N_BATCH, 8, 2, 8, 2, 1).mean(axis=(2, 4))
+    coarse = coarse.repeat(2, axis=1).repeat(2, axis=2)
+    for growth, wanted in ((2.0, X), (1.25, 0.75 * coarse + 0.25 * X)):
+        make_steps(stylegan, models, LAST, growth=growth)
+        np.testing.assert_allclose(seen[-1], wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
@@ -409,8 +459,22 @@ def test_steps_in_mixed_precision(stylegan, precision):
     try:
         settings = stylegan.Settings(width=WIDTH, latent_dim=LATENT)
         models = stylegan.define_models(settings, SHAPE, 10)
+        kind = stylegan.starting()
+        (constant,) = (la.constant for la in models[1].layers if isinstance(la, kind))
+        before = np.array(constant)
         figures = make_steps(stylegan, models, 1, n=2, growth=1)
         assert np.isfinite(figures).all()
+        # neither rounding nor overflow stops the constant, which hardly varies
+        assert int(models[1].optimizer.iterations) == 2
+        if precision == "mixed_float16":
+            assert int(models[1].optimizer.inner_optimizer.iterations) == 2
+        assert np.any(np.array(constant) != before)
+        images = stylegan.synthesis_of(models[1], 1)
+        styles = tf.constant(normal(2, 6, LATENT))
+        noise = noise_for(stylegan, 2)[:4]
+        seen = np.array(images([styles, *noise]))
+        constant.assign(constant + 1e-3 * normal(*constant.shape))
+        assert np.abs(np.array(images([styles, *noise])) - seen).max() > 0.01
         # where small differences count
         exact = stylegan.in_float32(models[0], LATENT, WIDTH)
         assert exact.get_layer("styles").compute_dtype == "float32"
