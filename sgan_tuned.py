@@ -24,14 +24,10 @@ from gankit.data.labels import check_labels
 from gankit.data.load import load_arrays
 from gankit.models.classify import count_classes
 from gankit.training import losses
-from gankit.training.augmentation import (
-    LINES,
-    augment,
-    define_augmentation,
-    draw_changes,
-)
+from gankit.training.augmentation import DIGITS, define_augmentation
 from gankit.training.batches import check_batch, define_take, prepare_update, update
 from gankit.training.budget import budget_option
+from gankit.training.choose_changes import CHANGES, choose_changes
 from gankit.training.run import LabelledRun
 from gankit.training.settings import RunSettings, option
 from sgan_mnist import summarize_performance
@@ -69,6 +65,11 @@ class Settings(RunSettings):
     batch: int = option(100, "unlabelled images a step, a multiple of 4")
     labels: int = option(100, "labelled images, of all classes")
     latent_dim: int = option(100, "size of a latent point", least=1)
+    changes: str = option(
+        "auto",
+        "of images: digits, general, none, or auto: as the images are",
+        choices=CHANGES,
+    )
     budget: float | None = budget_option()
     without: str | None = option(
         None,
@@ -125,17 +126,18 @@ def define_generator(latent_dim, *, image_shape=(28, 28, 1)):
     return keras.Model(in_lat, out_layer)
 
 
-def define_gan(g_model, d_model):
+def define_gan(g_model, d_model, *, changes=DIGITS):
     """Return the GAN: latent points and changes of images -> d's logits and features.
 
-    Inputs: z (n, latent_dim), maps (n, 8), thickness (n,), lines (n, 6), see augment.
-    Outputs: logits (n, n_classes) and features (n, k) of the generated images so
-    changed; the real images are changed likewise (Zhao et al. 2020, Differentiable
-    augmentation), or g would have to learn the changes.
+    Inputs: z (n, latent_dim), and what changes.draw gives, (n, ...) each. Outputs:
+    logits (n, n_classes) and features (n, k) of the generated images so changed; the
+    real images are changed likewise (Zhao et al. 2020, Differentiable augmentation), or
+    g would have to learn the changes.
     """
-    changes = [keras.Input(shape=shape) for shape in ((8,), (), (6,))]
-    images = define_augmentation(g_model.output_shape)([g_model.output, *changes])
-    model = keras.Model([*g_model.inputs, *changes], define_network(d_model)(images))
+    drawn = [keras.Input(shape=shape) for shape in changes.shapes]
+    augmentation = define_augmentation(g_model.output_shape, changes)
+    images = augmentation([g_model.output, *drawn])
+    model = keras.Model([*g_model.inputs, *drawn], define_network(d_model)(images))
     model.compile(keras.optimizers.Adam(G_RATE, beta_1=0.5))
     return model
 
@@ -164,14 +166,15 @@ def define_draw(dataset, latent_dim, n_batch, run):
     y_sup = tf.constant(supervised[1])
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
     without = run.settings.without or ""
-    full = 1.0, 0.0 if "lines" in without else LINES
+    changes = run.changes
+    full = 1.0, 0.0 if "lines" in without else changes.marked
     if "augmentation" in without:
         full = 0.0, 0.0
 
     def draw(draws):
         def change(X, strength):
-            drawn = draw_changes(X.shape[0], draws.seed(), *strength)
-            return X if "augmentation" in without else augment(X, *drawn)
+            drawn = changes.draw(X.shape[0], draws.seed(), *strength)
+            return X if "augmentation" in without else changes.apply(X, *drawn)
 
         labelled = draws.indices(half_batch, len(supervised[0]))
         unlabelled = draws.indices(n_batch, len(dataset[0]))
@@ -180,7 +183,7 @@ def define_draw(dataset, latent_dim, n_batch, run):
         X_teacher, X_real = change(X_real, (WEAK, 0.0)), change(X_real, full)
         n = half_batch // 2
         fake, gan = (
-            (draws.points(n, latent_dim), *draw_changes(n, draws.seed(), *full))
+            (draws.points(n, latent_dim), *changes.draw(n, draws.seed(), *full))
             for _ in range(2)
         )
         z = draws.points(2 * n_batch, latent_dim)
@@ -216,8 +219,8 @@ def define_train_step(g_model, d_model, c_model, gan_model, run, average_model):
         p_teacher = run.answer(average_model, X_teacher)
         batch = [X_labelled, X_real]
         if "generator" not in without:
-            z, *changes = fake
-            batch.append(augment(g_model(z, training=True), *changes))
+            z, *drawn = fake
+            batch.append(run.changes.apply(g_model(z, training=True), *drawn))
         sizes = [images.shape[0] for images in batch]
         with tf.GradientTape() as tape:
             logits, features = run.answer(network, tf.concat(batch, 0), training=True)
@@ -362,9 +365,10 @@ def start(settings):
     check_labels(dataset[1], settings.labels, data.n_classes, data.class_names)
     run = LabelledRun("sgan_tuned", settings, data=data)
     run.prepare(settings.batch)
+    run.changes = choose_changes(settings.changes, data, settings.data is None)
     d_model, c_model = define_discriminator(data.image_shape, data.n_classes)
     g_model = define_generator(settings.latent_dim, image_shape=data.image_shape)
-    gan_model = define_gan(g_model, d_model)
+    gan_model = define_gan(g_model, d_model, changes=run.changes)
     out = train(
         g_model,
         d_model,

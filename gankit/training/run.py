@@ -21,6 +21,7 @@ from gankit.folders import (
 from gankit.models.classify import count_classes, judge_labelled, measure_accuracy
 from gankit.models.files import save_model
 from gankit.pictures import count_confusions, draw_confusions, save_sheet
+from gankit.training.augmentation import DIGITS
 from gankit.training.batches import Steps, answer_in_parts, mean_in_parts
 from gankit.training.budget import fit_to_budget
 from gankit.training.devices import (
@@ -236,7 +237,8 @@ class LabelledRun(Run):
     """A run that trains a classifier on a few labelled images.
 
     labelled: the indices of these images in the data set, and supervised: they,
-    [X, y]; the script sets both.
+    [X, y]; the script sets both. changes: the augmentation.Changes of images, for a
+    script that makes some.
     """
 
     evaluations = ("train_accuracy", "test_accuracy", "labelled_error")
@@ -244,6 +246,7 @@ class LabelledRun(Run):
     def __init__(self, name, settings=None, *, data=None):
         super().__init__(name, settings, data=data)
         self.labelled = self.supervised = self._confusion = None
+        self.changes = DIGITS
 
     def fit(self, n_steps, steps, c_model, dataset, evaluate_every):
         """Return plan(n_steps), where a budget counts as fit_to_budget does."""
