@@ -153,3 +153,108 @@ def test_the_layer_computes_in_float32(precision):
     inputs = [keras.Input(shape=shape) for shape in shapes]
     images = layer(inputs)
     assert images.shape == (None, 8, 12, 1) and images.dtype == "float32"
+
+
+# ---------------------------------------------------------------- of any images
+
+
+def alter(X, *, maps=(1, 0, 0, 0, 1, 0, 0, 0), colours=(0,) * 4, part=(0,) * 6):
+    drawn = (tf.constant([row], tf.float32) for row in (maps, colours, part))
+    return np.array(augmentation.change_general(tf.constant(X), *drawn))
+
+
+@pytest.fixture
+def coloured():
+    rng = np.random.default_rng(0)
+    return rng.uniform(-0.5, 0.5, (1, 6, 8, 3)).astype("float32")
+
+
+def test_what_is_outside_is_the_pixel_at_the_border(coloured):
+    X = coloured
+    np.testing.assert_allclose(alter(X), X, atol=1e-6)
+    shifted = alter(X, maps=(1, 0, 2, 0, 1, -1, 0, 0))
+    np.testing.assert_allclose(shifted[:, 1:, :-2], X[:, :-1, 2:], atol=1e-6)
+    np.testing.assert_allclose(shifted[:, 1:, -1], X[:, :-1, -1], atol=1e-6)
+    np.testing.assert_allclose(shifted[:, 0], shifted[:, 1], atol=1e-6)
+    far = alter(X, maps=(1, 0, 100, 0, 1, 0, 0, 0))
+    np.testing.assert_allclose(far, np.repeat(X[:, :, -1:], 8, axis=2), atol=1e-6)
+    mirrored = alter(X, maps=(-1, 0, 0, 0, 1, 0, 0, 0))
+    np.testing.assert_allclose(mirrored, X[:, :, ::-1], atol=1e-6)
+
+
+def test_brightness_and_contrast(coloured):
+    bright = alter(coloured, colours=(0.2, 0, 0, 0))
+    np.testing.assert_allclose(bright, 1.2 * (coloured + 1) - 1, atol=1e-6)
+    # black stays black, and white does not go beyond
+    black = np.full_like(coloured, -1)
+    for extreme in (black, -black):
+        seen = alter(extreme, colours=(0.2, 0, 0, 0))
+        np.testing.assert_allclose(seen, extreme, atol=1e-6)
+    mean = coloured.mean()
+    flat = alter(coloured, colours=(0, -0.5, 0, 0))
+    np.testing.assert_allclose(flat, (coloured + mean) / 2, atol=1e-6)
+
+
+def test_saturation_and_hue_leave_the_luma(coloured):
+    weights = np.array([0.299, 0.587, 0.114])
+    for colours in ((0, 0, 0.3, 0), (0, 0, 0, 0.3), (0, 0, -1, 0)):
+        changed = alter(coloured, colours=colours)
+        np.testing.assert_allclose(changed @ weights, coloured @ weights, atol=1e-3)
+        assert not np.allclose(changed, coloured, atol=0.01)
+    # without saturation all is grey, and a grey image has no hue
+    assert np.ptp(changed, axis=-1).max() < 2e-3
+    grey = np.repeat(coloured[..., :1], 3, axis=-1)
+    turned = alter(grey, colours=(0, 0, 0.3, 0.3))
+    np.testing.assert_allclose(turned, grey, atol=2e-3)
+    # a whole turn is none
+    turned = alter(coloured, colours=(0, 0, 0, 2 * np.pi))
+    np.testing.assert_allclose(turned, coloured, atol=1e-5)
+    one_channel = coloured[..., :1]
+    changed = alter(one_channel, colours=(0, 0, 0.3, 0.3))
+    np.testing.assert_allclose(changed, one_channel, atol=1e-6)
+
+
+def test_a_part_is_erased(coloured):
+    # a quarter of the height and a half of the width, in the middle
+    erased = alter(coloured, part=(1, 0, 0, 0.5, 0.25, -0.7))
+    inside = np.zeros((6, 8), bool)
+    inside[2:4, 2:6] = True
+    np.testing.assert_allclose(erased[0, inside], -0.7, atol=1e-6)
+    np.testing.assert_allclose(erased[0, ~inside], coloured[0, ~inside], atol=1e-6)
+    kept = alter(coloured, part=(0, 0, 0, 0.5, 0.25, -0.7))
+    np.testing.assert_allclose(kept, coloured, atol=1e-6)
+
+
+def test_general_changes_reach_their_bounds():
+    n, seed = 5000, tf.constant([1, 2])
+    options = {"side": 40, "mirrored": True}
+    maps, colours, parts = map(
+        np.array, augmentation.draw_general(n, seed, 1.0, 0.5, **options)
+    )
+    largest = (
+        *(augmentation.BRIGHTNESS, augmentation.CONTRAST),
+        *(augmentation.SATURATION, augmentation.HUE),
+    )
+    np.testing.assert_allclose(np.abs(colours).max(axis=0), largest, rtol=0.01)
+    np.testing.assert_allclose(
+        np.abs(maps[:, [2, 5]]).max(axis=0), 40 * augmentation.MOVE, rtol=0.01
+    )
+    # the sign of the area: mirrored or not
+    mirrored = maps[:, 0] * maps[:, 4] - maps[:, 1] * maps[:, 3] < 0
+    assert mirrored.mean() == pytest.approx(0.5, abs=0.03)
+    assert (parts[:, 0] > 0).mean() == pytest.approx(0.5, abs=0.03)
+    sides = parts[:, 3:5]
+    assert sides.min() == pytest.approx(augmentation.SMALLEST, abs=0.01)
+    assert sides.max() == pytest.approx(augmentation.LARGEST, abs=0.01)
+    options["mirrored"] = False
+    maps, colours, parts = map(
+        np.array, augmentation.draw_general(n, seed, 0.0, 0.0, **options)
+    )
+    np.testing.assert_array_equal(maps, [[1, 0, 0, 0, 1, 0, 0, 0]] * n)
+    assert not colours.any() and not parts[:, 0].any()
+
+
+def test_no_changes():
+    X = tf.zeros((2, 4, 4, 1))
+    assert augmentation.NONE.draw(2, None, 1.0, 0.5) == ()
+    assert augmentation.NONE.apply(X) is X
