@@ -40,9 +40,6 @@ HISTORY = (
 # Chosen on held-out images, see docs/tuned.md.
 # how strongly what the teacher sees is changed (Sohn et al. 2020, FixMatch)
 WEAK = 0.35
-# between these fractions of the steps the changes fall to this strength, and lines and
-# erased parts to none: strong ones find the classes, weak ones the last mistakes
-FALL, WEAKEST = (0.4, 0.8), 0.5
 # largest weight of the consistency loss, reached after this fraction of the steps, and
 # first weight of the balance loss, which falls to 0 as consistency's rises
 CONSISTENCY, RAMP, BALANCE = 5.0, 0.5, 1.0
@@ -55,7 +52,7 @@ SATURATION, LARGEST = 0.02, 2.5
 RATE, G_RATE, DROPOUT = 3e-3, 1e-3, 0.3
 INGREDIENTS = (
     *("generator", "consistency", "balance", "augmentation"),
-    *("lines", "falling", "averaging", "schedule"),
+    *("lines", "averaging", "schedule"),
 )
 EVALUATIONS_PER_EPOCH = 3
 
@@ -170,19 +167,12 @@ def define_draw(dataset, latent_dim, n_batch, run):
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
     without = run.settings.without or ""
     changes = run.changes
-    marked = 0.0 if "lines" in without else changes.marked
-
-    def strength_at(done):
-        first, last = FALL
-        left = 1 - tf.clip_by_value((done - first) / (last - first), 0, 1)
-        if "falling" in without:
-            left = tf.ones(())
-        if "augmentation" in without:
-            return 0.0, 0.0
-        return WEAKEST + (1 - WEAKEST) * left, marked * left
 
     def draw(draws):
-        full = strength_at(run.done(draws.step))
+        strength, marked = changes.strength_at(run.done(draws.step))
+        full = strength, 0.0 if "lines" in without else marked
+        if "augmentation" in without:
+            full = 0.0, 0.0
 
         def change(X, strength):
             drawn = changes.draw(X.shape[0], draws.seed(), *strength)

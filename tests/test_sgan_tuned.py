@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import sgan_mnist
 import sgan_tuned
+from data_sets import write_folder
 from gankit.data import images, load
 from gankit.models import classify
 from gankit.models.files import load_classifier
@@ -85,17 +86,18 @@ def test_the_models():
     assert np.abs(images).max() <= 1
 
 
-def test_generated_images_are_changed_in_full_precision(monkeypatch, precision):
-    types, augment = [], augmentation.augment
+def test_generated_images_are_changed_in_full_precision(precision):
+    types = []
 
     def watch(*inputs):
         types.extend(x.dtype for x in inputs)
-        return augment(*inputs)
+        return augmentation.augment(*inputs)
 
-    monkeypatch.setattr(augmentation, "augment", watch)
+    watched = augmentation.DIGITS._replace(apply=watch)
     precision("mixed_bfloat16")
     d_model, _ = sgan_tuned.define_discriminator()
-    gan = sgan_tuned.define_gan(sgan_tuned.define_generator(4), d_model)
+    g_model = sgan_tuned.define_generator(4)
+    gan = sgan_tuned.define_gan(g_model, d_model, changes=watched)
     changes = augmentation.draw_changes(2, tf.constant([1, 2]))
     gan([tf.zeros((2, 4)), *changes])
     assert set(types) == {tf.float32}
@@ -227,7 +229,8 @@ def test_without_the_generator(dataset):
 def test_without_lines_no_image_gets_one(dataset, monkeypatch):
     (without,) = Game(dataset, without="lines+schedule").step()
     (usual,) = Game(dataset).step()
-    monkeypatch.setattr(sgan_tuned, "LINES", 0.0)
+    without_lines = augmentation.DIGITS._replace(marked=0.0)
+    monkeypatch.setattr("gankit.training.run.DIGITS", without_lines)
     (none,) = Game(dataset).step()
     np.testing.assert_array_equal(without, none)
     assert not np.allclose(usual, none)
@@ -237,6 +240,7 @@ def test_without_augmentation_no_image_is_changed(dataset):
     """Neither real ones nor generated ones."""
     run = LabelledRun("sgan_tuned", sgan_tuned.Settings(without="augmentation"))
     run.supervised = [dataset[0][::10], dataset[1][::10]]
+    run._n_steps = 10
     draw = sgan_tuned.define_draw(dataset, LATENT_DIM, 12, run)
     X_labelled, _, X_real, X_teacher, *generated, _ = draw(Draws(7, 0, 11))
     known = {X.tobytes() for X in images.scale_images(dataset[0])}
@@ -420,3 +424,51 @@ def test_a_run_of_the_tutorials_script_is_not_resumed(tiny_run, capsys):
 def test_more_epochs_would_be_another_schedule(short_run, capsys):
     assert sgan_tuned.main(["--resume", str(short_run), "--epochs", "2"]) == 2
     assert "was started with epochs 1, not 2" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- changes of images
+
+
+def test_a_run_on_other_things_than_digits(tmp_path, capsys):
+    """Colours, general changes by themselves; and a resume has equal bits."""
+    data = write_folder(tmp_path / "things", (12, 16, 3), n=8, tests=4)
+    options = ["--data", data, "--labels", 6, "--batch", 8, "--epochs", 2, "--seed", 3]
+    options += ["--threads", 1, "--verbose", 0]
+
+    def start(*more):
+        return sgan_tuned.main([str(option) for option in more])
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert start(*options, "--out", whole) == 0
+    assert "Changes of images: general, " in capsys.readouterr().out
+    assert start(*options, "--out", cut, "--max-steps", 2) == 0
+    assert start("--resume", cut, "--verbose", 0) == 0
+    assert final_state(cut) == final_state(whole)
+    changes = []
+    for kind in ("digits", "none"):
+        out = tmp_path / kind
+        assert start(*options, "--changes", kind, "--max-steps", 2, "--out", out) == 0
+        changes.append((out / "history.csv").read_text(encoding="utf-8"))
+    changes.append((cut / "history.csv").read_text(encoding="utf-8"))
+    first = {text.splitlines()[1] for text in changes}
+    assert len(first) == 3
+
+
+def test_the_strength_is_that_of_the_step(dataset):
+    """Weaker at the end, and no part erased."""
+    run = LabelledRun("sgan_tuned", sgan_tuned.Settings())
+    run.supervised = [dataset[0][::10], dataset[1][::10]]
+    run.changes, run._n_steps = augmentation.define_general((28, 28, 1), False), 10
+    asked = []
+
+    def watch(n, seed, strength, marked):
+        asked.append((float(strength), float(marked)))
+        return augmentation.draw_general(n, seed, strength, marked)
+
+    run.changes = run.changes._replace(draw=watch)
+    draw = sgan_tuned.define_draw(dataset, LATENT_DIM, 12, run)
+    for step, full in ((0, (1, 0.5)), (9, (0.5, 0))):
+        asked.clear()
+        draw(Draws(7, step, 11))
+        weak = sgan_tuned.WEAK, 0.0
+        np.testing.assert_allclose(asked, [full, weak, full, full, full], atol=1e-6)

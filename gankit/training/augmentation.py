@@ -121,6 +121,9 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.2, 0.4, 0.4, 0.3
 # share of the images of which a part is erased, and its smallest and largest side as
 # fractions of the image's
 ERASED, SMALLEST, LARGEST = 0.5, 0.2, 0.5
+# strength at the end of a training, and between which fractions of its steps it falls:
+# strong changes find the classes, weaker ones the last mistakes
+LAST, FALL = 0.5, (0.4, 0.8)
 # luma and two differences of colour, and back (ITU-R BT.601)
 TO_YIQ = np.array(
     [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float32
@@ -199,13 +202,28 @@ class Changes(NamedTuple):
 
     draw: (n, seed, strength, marked) -> what is drawn for n images, a tuple of tensors;
     apply: (images, *drawn) -> the images changed; shapes: of what is drawn for one
-    image. marked: the share of the images that get a line, or lose a part.
+    image. marked: the share of the images that get a line, or lose a part. last: the
+    strength at the end of a training, a fraction of that at first.
     """
 
     draw: Callable
     apply: Callable
     shapes: tuple
     marked: float
+    last: float = 1.0
+
+    def strength_at(self, done):
+        """Return the strength, and the share of marked images, in a training.
+
+        done: the fraction of its steps that are made. Between the fractions FALL of
+        the steps the strength falls to the last one, and the share to 0; neither does
+        where the last strength is 1.
+        """
+        if self.last == 1:
+            return 1.0, self.marked
+        first, end = FALL
+        fallen = tf.clip_by_value((done - first) / (end - first), 0, 1)
+        return 1 - (1 - self.last) * fallen, self.marked * (1 - fallen)
 
 
 DIGITS = Changes(draw_changes, augment, ((8,), (), (6,)), LINES)
@@ -216,7 +234,7 @@ def define_general(image_shape, mirrored):
     """Return the Changes of images (h, w, c) of any things."""
     options = {"side": min(image_shape[:2]), "mirrored": mirrored}
     draw = functools.partial(draw_general, **options)
-    return Changes(draw, change_general, ((8,), (4,), (6,)), ERASED)
+    return Changes(draw, change_general, ((8,), (4,), (6,)), ERASED, LAST)
 
 
 def define_augmentation(shape, changes=DIGITS):

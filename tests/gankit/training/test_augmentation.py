@@ -258,3 +258,13 @@ def test_no_changes():
     X = tf.zeros((2, 4, 4, 1))
     assert augmentation.NONE.draw(2, None, 1.0, 0.5) == ()
     assert augmentation.NONE.apply(X) is X
+
+
+def test_strength_falls_where_it_has_a_last_one():
+    general = augmentation.define_general((28, 28, 1), True)
+    found = [
+        general.strength_at(tf.constant(done)) for done in (0.0, 0.4, 0.6, 0.8, 1.0)
+    ]
+    expected = [(1, 0.5), (1, 0.5), (0.75, 0.25), (0.5, 0), (0.5, 0)]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert augmentation.DIGITS.strength_at(0.9) == (1.0, augmentation.LINES)
