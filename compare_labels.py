@@ -31,6 +31,7 @@ from gankit.models.classify import check_fit, class_probabilities
 from gankit.models.files import load_classifier, newest_in
 from gankit.pictures import plain_style, save_figure
 from gankit.training.budget import check_budget
+from gankit.training.choose_changes import CHANGES
 from gankit.training.devices import PRECISIONS, processor_name
 from gankit.training.grid import (
     MAX_DRAWS,
@@ -70,8 +71,13 @@ PUBLISHED = {
     "Salimans et al. 2016": {20: 16.77, 50: 2.21, 100: 0.93, 200: 0.90},
 }
 # options that all the runs of a folder share, and those of them that a script lacks
-SHARED = ("data", "image_size", "budget", "epochs", "precision", "max_steps")
-LACKING = {"standalone": ("budget", "epochs"), "sgan": ("budget",)}
+SHARED = (
+    *("data", "image_size", "budget", "epochs", "changes", "precision", "max_steps"),
+)
+LACKING = {
+    "standalone": ("budget", "epochs", "changes"),
+    "sgan": ("budget", "changes"),
+}
 
 
 def parse_arguments(argv):
@@ -96,6 +102,7 @@ def parse_arguments(argv):
         "--epochs", type=int, metavar="N", help="of sgan and tuned (default: their own)"
     )
     add("--budget", type=float, metavar="MINUTES", help="of each tuned run")
+    add("--changes", choices=CHANGES, help="of images, in each tuned run")
     add("--precision", choices=PRECISIONS, help="of each run (default: float32)")
     add("--max-steps", type=int, metavar="N", help="of each run, for a quick try")
     add(
@@ -291,6 +298,8 @@ def run(args):
     seeds = check_arguments(args)
     if args.data is not None:
         args.data = str(Path(args.data).resolve())
+        # which older runs didn't have
+        args.changes = args.changes or "auto"
     shared = {name: vars(args)[name] for name in SHARED}
     threads = count_threads(args)
     choices = [(m, n, s) for n in args.labels for m in args.methods for s in seeds]

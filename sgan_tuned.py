@@ -24,10 +24,10 @@ from gankit.data.labels import check_labels
 from gankit.data.load import load_arrays
 from gankit.models.classify import count_classes
 from gankit.training import losses
-from gankit.training.augmentation import DIGITS, define_augmentation
+from gankit.training.augmentation import DIGITS
 from gankit.training.batches import check_batch, define_take, prepare_update, update
 from gankit.training.budget import budget_option
-from gankit.training.choose_changes import CHANGES, choose_changes
+from gankit.training.choose_changes import changes_option, choose_changes
 from gankit.training.run import LabelledRun
 from gankit.training.settings import RunSettings, option
 from sgan_mnist import summarize_performance
@@ -65,11 +65,7 @@ class Settings(RunSettings):
     batch: int = option(100, "unlabelled images a step, a multiple of 4")
     labels: int = option(100, "labelled images, of all classes")
     latent_dim: int = option(100, "size of a latent point", least=1)
-    changes: str = option(
-        "auto",
-        "of images: digits, general, none, or auto: as the images are",
-        choices=CHANGES,
-    )
+    changes: str = changes_option()
     budget: float | None = budget_option()
     without: str | None = option(
         None,
@@ -135,8 +131,7 @@ def define_gan(g_model, d_model, *, changes=DIGITS):
     g would have to learn the changes.
     """
     drawn = [keras.Input(shape=shape) for shape in changes.shapes]
-    augmentation = define_augmentation(g_model.output_shape, changes)
-    images = augmentation([g_model.output, *drawn])
+    images = changes.layer(g_model.output_shape)([g_model.output, *drawn])
     model = keras.Model([*g_model.inputs, *drawn], define_network(d_model)(images))
     model.compile(keras.optimizers.Adam(G_RATE, beta_1=0.5))
     return model
@@ -166,17 +161,13 @@ def define_draw(dataset, latent_dim, n_batch, run):
     y_sup = tf.constant(supervised[1])
     take_labelled, take_real = define_take(supervised[0]), define_take(dataset[0])
     without = run.settings.without or ""
-    changes = run.changes
 
     def draw(draws):
-        strength, marked = changes.strength_at(run.done(draws.step))
-        full = strength, 0.0 if "lines" in without else marked
-        if "augmentation" in without:
-            full = 0.0, 0.0
+        full = run.changes.strength_at(run.done(draws.step), without)
 
         def change(X, strength):
-            drawn = changes.draw(X.shape[0], draws.seed(), *strength)
-            return X if "augmentation" in without else changes.apply(X, *drawn)
+            drawn = run.changes.draw(X.shape[0], draws.seed(), *strength)
+            return X if "augmentation" in without else run.changes.apply(X, *drawn)
 
         labelled = draws.indices(half_batch, len(supervised[0]))
         unlabelled = draws.indices(n_batch, len(dataset[0]))
@@ -185,7 +176,7 @@ def define_draw(dataset, latent_dim, n_batch, run):
         X_teacher, X_real = change(X_real, (WEAK, 0.0)), change(X_real, full)
         n = half_batch // 2
         fake, gan = (
-            (draws.points(n, latent_dim), *changes.draw(n, draws.seed(), *full))
+            (draws.points(n, latent_dim), *run.changes.draw(n, draws.seed(), *full))
             for _ in range(2)
         )
         z = draws.points(2 * n_batch, latent_dim)

@@ -247,7 +247,7 @@ def test_bad_options(options, message, tmp_path, capfd):
 
 def test_a_run_is_started_with_the_options_of_the_comparison():
     shared = dict.fromkeys(compare_labels.SHARED) | {"budget": 2.5}
-    shared["image_size"] = 12
+    shared |= {"image_size": 12, "changes": "general"}
 
     def command_of(method):
         run = compare_labels.define_run(method, 50, 3, shared, 2)
@@ -258,7 +258,7 @@ def test_a_run_is_started_with_the_options_of_the_comparison():
     tuned, resume = command_of("tuned-without-lines+balance")
     assert tuned == (
         "sgan_tuned.py --labels 50 --seed 3 --without lines+balance --threads 2 "
-        "--image-size 12 --budget 2.5"
+        "--image-size 12 --budget 2.5 --changes general"
     )
     assert resume == ()
     shared |= {"max_steps": 4, "epochs": 6, "budget": None}

@@ -212,18 +212,31 @@ class Changes(NamedTuple):
     marked: float
     last: float = 1.0
 
-    def strength_at(self, done):
+    def strength_at(self, done, without=""):
         """Return the strength, and the share of marked images, in a training.
 
         done: the fraction of its steps that are made. Between the fractions FALL of
         the steps the strength falls to the last one, and the share to 0; neither does
-        where the last strength is 1.
+        where the last strength is 1. without: 'lines' for no marked image,
+        'augmentation' for no change at all.
         """
+        if "augmentation" in without:
+            return 0.0, 0.0
+        marked = 0.0 if "lines" in without else self.marked
         if self.last == 1:
-            return 1.0, self.marked
+            return 1.0, marked
         first, end = FALL
         fallen = tf.clip_by_value((done - first) / (end - first), 0, 1)
-        return 1 - (1 - self.last) * fallen, self.marked * (1 - fallen)
+        return 1 - (1 - self.last) * fallen, marked * (1 - fallen)
+
+    def layer(self, shape):
+        """Return apply as a layer: [images, *drawn] -> images of shape.
+
+        It computes in float32 in every precision: places in an image need the digits.
+        """
+        return layers.Lambda(
+            lambda inputs: self.apply(*inputs), output_shape=shape[1:], dtype="float32"
+        )
 
 
 DIGITS = Changes(draw_changes, augment, ((8,), (), (6,)), LINES)
@@ -235,13 +248,3 @@ def define_general(image_shape, mirrored):
     options = {"side": min(image_shape[:2]), "mirrored": mirrored}
     draw = functools.partial(draw_general, **options)
     return Changes(draw, change_general, ((8,), (4,), (6,)), ERASED, LAST)
-
-
-def define_augmentation(shape, changes=DIGITS):
-    """Return changes.apply as a layer: [images, *drawn] -> images of shape.
-
-    It computes in float32 in every precision: places in an image need the digits.
-    """
-    return layers.Lambda(
-        lambda inputs: changes.apply(*inputs), output_shape=shape[1:], dtype="float32"
-    )

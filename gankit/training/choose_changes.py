@@ -7,6 +7,7 @@ from gankit.models.classify import class_probabilities
 from gankit.models.digits import MNIST_CLASSES, MNIST_SHAPE
 from gankit.models.files import SHIPPED_TUNED, load_classifier, newest_in
 from gankit.training.augmentation import DIGITS, NONE, define_general
+from gankit.training.settings import option
 
 CHANGES = ("auto", "digits", "general", "none")
 # images that are looked at; the share of them, percent, that a classifier of digits
@@ -15,6 +16,16 @@ LOOKED_AT, LEAST_RIGHT = 2000, 70.0
 # by how much mirrored images may be farther from the others than images are, and the
 # side to which they are shrunk before they are compared, about
 FARTHEST, COMPARED_SIDE = 1.25, 28
+
+
+def changes_option():
+    """Return the option of a script that changes images in training."""
+    return option(
+        "auto",
+        "of images: digits, general, none, or auto: as the images are",
+        choices=CHANGES,
+        older="digits",
+    )
 
 
 def choose_changes(asked, data, bundled):

@@ -30,6 +30,7 @@ def option(
     path=False,
     resume="same",
     saved=True,
+    older=None,
 ):
     """Return a dataclass field that is an option of the command line.
 
@@ -40,7 +41,8 @@ def option(
     folder, or several, which settings.json keeps so that they are found from any
     folder. resume: what a resumed run may
     change: 'same' nothing, 'grow' to a larger value, 'free' any; 'once' is free, and
-    holds for one start only. saved: whether settings.json keeps it.
+    holds for one start only. saved: whether settings.json keeps it. older: its value in
+    runs that are older than the option; None for the default.
     """
     return dataclasses.field(
         default=default,
@@ -56,6 +58,7 @@ def option(
             "path": path,
             "resume": resume,
             "saved": saved,
+            "older": older,
         },
     )
 
@@ -299,8 +302,8 @@ def check_value(field, value):
 def read_options(folder, settings):
     """Return the options of the run in `folder`, a dict, as its settings.json has them.
 
-    An option that is younger than the run has its default there. Raises InputError
-    where there is no run of a script with these settings.
+    An option that is younger than the run has its default there, or what it says of
+    older runs. Raises InputError where there is no run of a script with these settings.
     """
     path = Path(folder) / "settings.json"
     try:
@@ -310,9 +313,14 @@ def read_options(folder, settings):
         known = {f.name: f for f in dataclasses.fields(settings) if f.metadata["saved"]}
         if unknown := sorted(set(saved) - set(known)):
             raise ValueError(f"it has {', '.join(unknown)[:60]}")
+        older = {
+            name: field.metadata["older"]
+            for name, field in known.items()
+            if name not in saved
+        }
         saved = {
             name: value
-            for name, value in saved.items()
+            for name, value in (saved | older).items()
             if value is not None and known[name].metadata["resume"] != "once"
         }
         for name, value in saved.items():

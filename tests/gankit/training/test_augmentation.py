@@ -148,7 +148,7 @@ def test_weaker_changes_are_smaller_in_proportion():
 
 def test_the_layer_computes_in_float32(precision):
     precision("mixed_bfloat16")
-    layer = augmentation.define_augmentation((None, 8, 12, 1))
+    layer = augmentation.DIGITS.layer((None, 8, 12, 1))
     shapes = ((8, 12, 1), (8,), (), (6,))
     inputs = [keras.Input(shape=shape) for shape in shapes]
     images = layer(inputs)
@@ -267,4 +267,9 @@ def test_strength_falls_where_it_has_a_last_one():
     ]
     expected = [(1, 0.5), (1, 0.5), (0.75, 0.25), (0.5, 0), (0.5, 0)]
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert augmentation.DIGITS.strength_at(0.9) == (1.0, augmentation.LINES)
+    digits = augmentation.DIGITS
+    assert digits.strength_at(0.9) == (1.0, augmentation.LINES)
+    assert digits.strength_at(0.9, "lines+generator") == (1.0, 0.0)
+    assert digits.strength_at(0.9, "augmentation") == (0.0, 0.0)
+    found = general.strength_at(tf.constant(0.6), "lines")
+    np.testing.assert_allclose(found, (0.75, 0), atol=1e-6)

@@ -220,7 +220,9 @@ def test_each_option_of_a_script_may_be_younger(script, tmp_path):
         others = {k: v for k, v in options.items() if k != name}
         resumed = script.Settings.resumed(write(tmp_path, **others))
         default = getattr(script.Settings(), name)
-        assert resumed.options == {**options, name: default}
+        # older runs changed their images as digits are
+        older = "digits" if name == "changes" else default
+        assert resumed.options == {**options, name: older}
 
 
 @pytest.mark.parametrize(
