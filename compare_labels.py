@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from gankit.backend import figure
-from gankit.command import InputError, OneLineParser, run_script
+from gankit.command import InputError, OneLineParser, printable, run_script
 from gankit.data.labels import check_labels, warn_of_labels
 from gankit.data.load import load_arrays
 from gankit.folders import claimed, write_atomically
 from gankit.models.blocks import find_kinds, save_kinds
 from gankit.models.classify import check_fit, class_probabilities
-from gankit.models.files import load_classifier, newest_in
+from gankit.models.files import load_classifier, matching_names, newest_in
 from gankit.pictures import plain_style, save_figure
 from gankit.training.budget import check_budget
 from gankit.training.choose_changes import CHANGES
@@ -115,13 +115,17 @@ def parse_arguments(argv):
     return parser.parse_args(argv)
 
 
+def is_method(name):
+    left_out = set(name.removeprefix(WITHOUT).split("+"))
+    return name in SCRIPTS or (
+        name.startswith(WITHOUT) and left_out <= set(INGREDIENTS)
+    )
+
+
 def check_arguments(args):
     """Raise InputError for a grid that can't be run; return its seeds."""
     for method in args.methods:
-        left_out = method.removeprefix(WITHOUT).split("+")
-        if method not in SCRIPTS and (
-            not method.startswith(WITHOUT) or set(left_out) - set(INGREDIENTS)
-        ):
+        if not is_method(method):
             raise InputError(
                 f"--methods {method}: give {', '.join(SCRIPTS)}, or {WITHOUT}NAME with "
                 f"a NAME of {', '.join(INGREDIENTS)}"
@@ -331,7 +335,11 @@ def run(args):
 def find_runs(out):
     """Return the rows of a folder's finished runs, each with its 'folder', a list."""
     rows = read_rows(Path(out) / "runs.csv")
-    found = [{**row, "folder": Path(out) / name} for name, row in rows.items()]
+    found = [
+        {**row, "folder": Path(out) / name}
+        for name, row in rows.items()
+        if is_method(row["method"])
+    ]
     found = [row for row in found if newest_in(row["folder"], "classifier")]
     if not found:
         raise InputError(
@@ -341,38 +349,53 @@ def find_runs(out):
     return found
 
 
-def load_test(runs):
-    """Return the Data that all these runs were trained on, with test images."""
+def load_test(runs, args):
+    """Return the Data that all these runs were trained on, with test images.
+
+    args: with the data and image_size where they are now, or None.
+    """
+    if args.data is not None:
+        return check_test(load_arrays(args.data, args.image_size), args.data)
     used = set()
     for run in runs:
         path = run["folder"] / "settings.json"
         try:
             options = json.loads(path.read_text(encoding="utf-8"))["options"]
-            used.add((options["data"], options["image_size"]))
-        except (OSError, ValueError, LookupError, TypeError) as error:
+            data, size = options["data"], options["image_size"]
+            if not isinstance(data, str | None) or type(size) not in (int, type(None)):
+                raise TypeError("no path, or no size")
+            used.add((data, size))
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise InputError(f"{path}: can't be read; name another --out") from error
     if len(used) > 1:
         raise InputError(
             f"{runs[-1]['folder']}: is of other images than {runs[0]['folder']}; "
-            "compare runs of the same"
+            "compare runs of the same, or name with --data where these images are"
         )
-    data = load_arrays(*used.pop())
+    return check_test(load_arrays(*used.pop()), runs[0]["folder"])
+
+
+def check_test(data, name):
     if data.test is None:
-        raise InputError(f"{runs[0]['folder']}: its data have no test images")
+        raise InputError(f"{name}: no test images; name data that have some, --data")
     return data
 
 
 def show_blocks(args):
     """Save and print the kinds of test images that finished runs get wrong."""
-    runs = [run for out in (args.out, *args.blocks) for run in find_runs(out)]
-    data = load_test(runs)
+    folders = dict.fromkeys(Path(out).resolve() for out in (args.out, *args.blocks))
+    runs = [run for out in folders for run in find_runs(out)]
+    blocks = Path(args.out) / "blocks"
+    if blocks.exists():
+        raise InputError(f"{blocks}: is there already; move it away")
+    data = load_test(runs, args)
     X, y = data.test
     names = data.class_names or list(map(str, range(data.n_classes)))
     answers = []
     for run in runs:
         path = newest_in(run["folder"], "classifier")
         c_model = load_classifier(path)
-        check_fit(path, c_model, data.class_names, data)
+        check_fit(path, c_model, matching_names(path, c_model), data)
         found = class_probabilities(c_model, X, n_classes=data.n_classes)
         answers.append(found.argmax(axis=1))
     places = {run["folder"].parent for run in runs}
@@ -383,9 +406,10 @@ def show_blocks(args):
     ]
     kinds = find_kinds(X, y, np.array(answers))
     folders = [run["folder"] for run in runs]
-    with claimed(Path(args.out) / "blocks") as out:
+    with claimed(blocks) as out:
         table = save_kinds(kinds, X, names, titles, folders, out)
-    print(f"Mistakes of each kind a run, mean (least to most):\n\n{table}")
+    print("Mistakes of each kind a run, mean (least to most):\n")
+    print("\n".join(printable(line) for line in table.splitlines()) + "\n")
     print(f"Their images, those first that most runs get wrong, are in {out}")
 
 

@@ -358,7 +358,7 @@ def start(settings):
     check_labels(dataset[1], settings.labels, data.n_classes, data.class_names)
     run = LabelledRun("sgan_tuned", settings, data=data)
     run.prepare(settings.batch)
-    run.changes = choose_changes(settings.changes, data, settings.data is None)
+    run.set_changes(choose_changes(settings.changes, data, settings.data is None))
     d_model, c_model = define_discriminator(data.image_shape, data.n_classes)
     g_model = define_generator(settings.latent_dim, image_shape=data.image_shape)
     gan_model = define_gan(g_model, d_model, changes=run.changes)

@@ -383,7 +383,8 @@ def tabulate_comparison(name, results=RESULTS):
     lines = []
     for title, runs_name, *patterns in places:
         runs = read_runs(runs_name, results)
-        known = {"minutes"}.union(*runs) if runs else ()
+        kept = [{n for n, value in run.items() if value is not None} for run in runs]
+        known = set.intersection(*kept) | {"minutes"} if runs else ()
         cells = []
         for names in columns.values():
             names = (names,) if isinstance(names, str) else names

@@ -426,7 +426,7 @@ def test_the_mistakes_that_runs_share_are_shown(
         wrong = [row["wrong"] for row in rows[first : first + 6]]
         assert wrong[:3] == wrong[3:]
     assert compare_labels.main(options) == 2
-    assert "holds files already" in capsys.readouterr().err
+    assert "blocks: is there already; move it away" in capsys.readouterr().err
 
 
 def test_folders_without_runs_have_no_blocks(comparison, tmp_path, capsys):
@@ -443,4 +443,9 @@ def test_folders_without_runs_have_no_blocks(comparison, tmp_path, capsys):
     options = ["--out", str(other), "--blocks", str(comparison)]
     assert compare_labels.main(options) == 2
     assert "is of other images than" in capsys.readouterr().err
+    # settings that are none
+    for path in other.glob("*/settings.json"):
+        path.write_text('{"options": {"data": null, "image_size": "28"}}')
+    assert compare_labels.main(options) == 2
+    assert "settings.json: can't be read" in capsys.readouterr().err
     assert not (other / "blocks").exists()

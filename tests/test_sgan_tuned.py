@@ -440,7 +440,9 @@ def test_a_run_on_other_things_than_digits(tmp_path, capsys):
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert start(*options, "--out", whole) == 0
-    assert "Changes of images: general, " in capsys.readouterr().out
+    assert "Changes of images: general, not mirrored\n" in capsys.readouterr().out
+    described = json.loads((whole / "settings.json").read_text(encoding="utf-8"))
+    assert described["changes_of_images"] == "general, not mirrored"
     assert start(*options, "--out", cut, "--max-steps", 2) == 0
     assert start("--resume", cut, "--verbose", 0) == 0
     (cut / "generated_plot_0002.png").unlink()  # of the stop
@@ -453,6 +455,18 @@ def test_a_run_on_other_things_than_digits(tmp_path, capsys):
     changes.append((cut / "history.csv").read_text(encoding="utf-8"))
     first = {text.splitlines()[1] for text in changes}
     assert len(first) == 3
+
+
+def test_how_the_changes_were_chosen_moves_no_bit(small_data, tmp_path):
+    """Digits in a file are known by the shipped classifier, which is loaded for it."""
+    states = []
+    for kind in ("auto", "digits"):
+        options = ["--data", small_data, "--labels", 20, "--seed", 3, "--threads", 1]
+        options += ["--changes", kind, "--max-steps", 1, "--verbose", 0]
+        options += ["--out", tmp_path / kind]
+        assert sgan_tuned.main([str(option) for option in options]) == 0
+        states.append(final_state(tmp_path / kind))
+    assert states[0] == states[1]
 
 
 def test_the_strength_is_that_of_the_step(dataset):

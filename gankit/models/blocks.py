@@ -85,7 +85,7 @@ def save_kinds(kinds, X, names, trials, runs, out):
     """
     draws = {trial: np.array([t == trial for t in trials]) for trial in trials}
     lines = [
-        f"| kind | class | taken for | images | {' | '.join(draws)} |",
+        f"| kind | class | taken for | images | {' | '.join(map(in_cell, draws))} |",
         "|---:|---|---|---:" + "|---:" * len(draws) + "|",
     ]
     rows = [("kind", "class", "answer", "images", "run", "wrong")]
@@ -98,9 +98,14 @@ def save_kinds(kinds, X, names, trials, runs, out):
         for chosen in draws.values():
             n = counts[chosen]
             cells.append(f"{n.mean():.1f} ({n.min()} to {n.max()})")
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        lines.append(f"| {' | '.join(map(in_cell, cells))} |")
     table = "\n".join(lines) + "\n"
     write_rows(out / "blocks.csv", rows)
     with write_atomically(out / "blocks.md") as temporary:
         temporary.write_text(table, encoding="utf-8")
     return table
+
+
+def in_cell(value):
+    """Return a text for a cell of a Markdown table."""
+    return str(value).replace("|", "\\|")

@@ -121,8 +121,7 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.2, 0.4, 0.4, 0.3
 # share of the images of which a part is erased, and its smallest and largest side as
 # fractions of the image's
 ERASED, SMALLEST, LARGEST = 0.5, 0.2, 0.5
-# strength at the end of a training, and between which fractions of its steps it falls:
-# strong changes find the classes, weaker ones the last mistakes
+# strength at the end of a training, and between which fractions of its steps it falls
 LAST, FALL = 0.5, (0.4, 0.8)
 # luma and two differences of colour, and back (ITU-R BT.601)
 TO_YIQ = np.array(
@@ -135,7 +134,7 @@ def draw_general(n, seed, strength=1.0, erased=ERASED, *, side=28, mirrored=True
 
     seed: int32 (2,). strength: a fraction of the largest changes. erased: the share of
     images of which a part is erased. side: the images' shorter one, pixels. mirrored:
-    whether every other image is, at any strength.
+    whether every other image is, at any strength but 0.
     Returns maps, float32 (n, 8), colours, (n, 4), and parts, (n, 6).
     """
     drawn = tf.random.stateless_uniform((17, n), seed, -1.0, 1.0)
@@ -144,7 +143,9 @@ def draw_general(n, seed, strength=1.0, erased=ERASED, *, side=28, mirrored=True
     changes = strength * np.array(largest, np.float32)[:, None] * drawn[:10]
     turn, scale_x, scale_y, slant, dx, dy = tf.unstack(changes[:6])
     cosine, sine, zero = tf.cos(turn), tf.sin(turn), tf.zeros_like(turn)
-    mirror = tf.where(drawn[10] < 0, -1.0, 1.0) if mirrored else tf.ones_like(turn)
+    mirror = tf.ones_like(turn)
+    if mirrored:
+        mirror = tf.where((drawn[10] < 0) & (tf.constant(0.0) < strength), -1.0, 1.0)
     xx, xy = cosine * (1 + scale_x), slant - sine * (1 + scale_y)
     yx, yy = sine * (1 + scale_x), cosine * (1 + scale_y)
     # the first row says from where across a pixel is taken
@@ -200,12 +201,14 @@ def change_general(images, maps, colours, parts):
 class Changes(NamedTuple):
     """A kind of changes.
 
-    draw: (n, seed, strength, marked) -> what is drawn for n images, a tuple of tensors;
-    apply: (images, *drawn) -> the images changed; shapes: of what is drawn for one
-    image. marked: the share of the images that get a line, or lose a part. last: the
-    strength at the end of a training, a fraction of that at first.
+    name: as a run keeps it. draw: (n, seed, strength, marked) -> what is drawn for n
+    images, a tuple of tensors; apply: (images, *drawn) -> the images changed; shapes:
+    of what is drawn for one image. marked: the share of the images that get a line, or
+    lose a part. last: the strength at the end of a training, a fraction of that at
+    first.
     """
 
+    name: str
     draw: Callable
     apply: Callable
     shapes: tuple
@@ -239,12 +242,13 @@ class Changes(NamedTuple):
         )
 
 
-DIGITS = Changes(draw_changes, augment, ((8,), (), (6,)), LINES)
-NONE = Changes(lambda *others: (), lambda images: images, (), 0.0)
+DIGITS = Changes("digits", draw_changes, augment, ((8,), (), (6,)), LINES)
+NONE = Changes("none", lambda *others: (), lambda images: images, (), 0.0)
 
 
 def define_general(image_shape, mirrored):
     """Return the Changes of images (h, w, c) of any things."""
     options = {"side": min(image_shape[:2]), "mirrored": mirrored}
     draw = functools.partial(draw_general, **options)
-    return Changes(draw, change_general, ((8,), (4,), (6,)), ERASED, LAST)
+    name = "general, mirrored" if mirrored else "general, not mirrored"
+    return Changes(name, draw, change_general, ((8,), (4,), (6,)), ERASED, LAST)

@@ -13,9 +13,12 @@ CHANGES = ("auto", "digits", "general", "none")
 # images that are looked at; the share of them, percent, that a classifier of digits
 # must get right where they are digits
 LOOKED_AT, LEAST_RIGHT = 2000, 70.0
+# names of classes that are digits all the same
+DIGIT_NAMES = list("0123456789")
 # by how much mirrored images may be farther from the others than images are, and the
-# side to which they are shrunk before they are compared, about
-FARTHEST, COMPARED_SIDE = 1.25, 28
+# side to which they are shrunk before they are compared, about; of fewer images than
+# this it can't be told, and none is mirrored
+FARTHEST, COMPARED_SIDE, FEWEST = 1.25, 28, 500
 
 
 def changes_option():
@@ -35,7 +38,7 @@ def choose_changes(asked, data, bundled):
     the MNIST that comes with this collection. What is chosen follows from the data
     alone. 'auto' is 'digits' for MNIST and for images that the shipped classifier
     reads as the digits that their labels say, and else 'general'. General changes
-    mirror images, unless mirrored ones look like no other image.
+    mirror images where there are enough to tell that mirrored ones look like others.
     """
     if asked == "none":
         return NONE
@@ -48,10 +51,10 @@ def choose_changes(asked, data, bundled):
     if asked == "digits":
         changes, kind = DIGITS, "of digits"
     else:
-        farther = compare_mirrored(data.train[0])
-        mirrored = farther <= FARTHEST
+        X = data.train[0]
+        mirrored = len(X) >= FEWEST and compare_mirrored(X) <= FARTHEST
         changes = define_general(data.image_shape, mirrored)
-        kind = f"general, {'mirrored' if mirrored else 'not mirrored'}"
+        kind = changes.name
     if not bundled:
         print(f"Changes of images: {kind}{text}")
     return changes
@@ -63,10 +66,10 @@ def share_of_digits(data):
     0 where they are none by their shape or their classes.
     """
     X, y = data.train
-    labelled = np.flatnonzero(y >= 0)[:LOOKED_AT]
+    labelled = np.random.default_rng(0).permutation(np.flatnonzero(y >= 0))[:LOOKED_AT]
     if data.image_shape != MNIST_SHAPE or data.n_classes != MNIST_CLASSES:
         return 0.0
-    if data.class_names is not None or not len(labelled):
+    if data.class_names not in (None, DIGIT_NAMES) or not len(labelled):
         return 0.0
     c_model = load_classifier(newest_in(SHIPPED_TUNED, "classifier"))
     answers = class_probabilities(c_model, X, chosen=labelled).argmax(axis=1)
@@ -82,7 +85,7 @@ def compare_mirrored(X):
     """
     chosen = np.random.default_rng(0).permutation(len(X))[:LOOKED_AT]
     step = max(1, min(X.shape[1:3]) // COMPARED_SIDE)
-    images = scale_images(X[chosen][:, ::step, ::step])
+    images = scale_images(X[:, ::step, ::step][chosen])
     n = max(1, len(images) // 4)
 
     def nearest(some):

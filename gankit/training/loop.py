@@ -20,7 +20,7 @@ CHECKPOINT_SECONDS = 120
 # what a resumed run must share with its first part, and what moves its bits alone
 FIXED = ("seed", "n_batch", "data_sha256", "class_names", "labelled_images")
 # likewise, but a run that is older than them has none
-FIXED_WHERE_KNOWN = ("judge_sha256", "captions")
+FIXED_WHERE_KNOWN = ("judge_sha256", "captions", "changes_of_images")
 MOVING = ("jit", "n_parts")
 
 

@@ -248,6 +248,11 @@ class LabelledRun(Run):
         self.labelled = self.supervised = self._confusion = None
         self.changes = DIGITS
 
+    def set_changes(self, changes):
+        """Take an augmentation.Changes; first weights follow from the seed alone."""
+        self.changes = changes
+        keras.utils.set_random_seed(self.seed)
+
     def fit(self, n_steps, steps, c_model, dataset, evaluate_every):
         """Return plan(n_steps), where a budget counts as fit_to_budget does."""
 
@@ -292,7 +297,10 @@ class LabelledRun(Run):
 
     def describe(self, dataset, **others):
         described = super().describe(dataset, **others)
-        return {**described, "labelled_images": np.asarray(self.labelled).tolist()}
+        described["labelled_images"] = np.asarray(self.labelled).tolist()
+        if hasattr(self.settings, "changes"):
+            described["changes_of_images"] = self.changes.name
+        return described
 
 
 def draw_seed():

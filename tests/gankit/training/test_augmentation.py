@@ -247,6 +247,10 @@ def test_general_changes_reach_their_bounds():
     assert sides.min() == pytest.approx(augmentation.SMALLEST, abs=0.01)
     assert sides.max() == pytest.approx(augmentation.LARGEST, abs=0.01)
     options["mirrored"] = False
+    maps, *_ = map(np.array, augmentation.draw_general(n, seed, 1.0, 0.5, **options))
+    assert (maps[:, 0] * maps[:, 4] - maps[:, 1] * maps[:, 3] > 0).all()
+    # no strength is no change at all, mirrored or not
+    options["mirrored"] = True
     maps, colours, parts = map(
         np.array, augmentation.draw_general(n, seed, 0.0, 0.0, **options)
     )
