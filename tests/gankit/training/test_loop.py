@@ -267,9 +267,10 @@ def make_old(run, script):
 
     def old_form(described):
         options = described["options"]
-        assert set(options) == set(OLD_OPTIONS[script])
+        assert set(options) - {"changes"} == set(OLD_OPTIONS[script])
         options = {name: options[name] for name in OLD_OPTIONS[script]}
-        others = {k: v for k, v in described.items() if k not in ("script", "options")}
+        younger = ("script", "options", "changes_of_images")
+        others = {k: v for k, v in described.items() if k not in younger}
         return {"options": options, **others}
 
     path = run / "settings.json"
