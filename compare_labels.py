@@ -26,10 +26,10 @@ from gankit.command import InputError, OneLineParser, printable, run_script
 from gankit.data.labels import check_labels, warn_of_labels
 from gankit.data.load import load_arrays
 from gankit.folders import claimed, write_atomically
-from gankit.models.blocks import find_kinds, save_kinds
 from gankit.models.classify import check_fit, class_probabilities
 from gankit.models.files import load_classifier, matching_names, newest_in
 from gankit.pictures import plain_style, save_figure
+from gankit.training.blocks import find_kinds, save_kinds
 from gankit.training.budget import check_budget
 from gankit.training.choose_changes import CHANGES
 from gankit.training.devices import PRECISIONS, processor_name

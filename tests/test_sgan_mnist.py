@@ -155,7 +155,6 @@ def test_which_weights_each_update_moves(design, dataset):
         ("multi-output", "parts"),
         ("stacked", "fast convolution"),
         ("stacked", "jit"),
-        ("multi-output", "jit"),
     ],
 )
 def test_the_compiled_step_equals_four_separate_updates(design, variant, dataset):

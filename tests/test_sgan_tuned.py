@@ -336,10 +336,7 @@ def test_the_same_seed_labels_the_same_images_as_the_tutorials(
     assert labelled[0] == labelled[1]
 
 
-@pytest.mark.parametrize(
-    ("dtype", "threads"),
-    [("float32", 2), ("mixed_bfloat16", 1)],
-)
+@pytest.mark.parametrize(("dtype", "threads"), [("mixed_bfloat16", 2)])
 def test_resumed_is_uninterrupted(dtype, threads, small_data, tmp_path, precision):
     more = ["--precision", dtype, "--epochs", 1, "--threads", threads]
     more += ["--max-steps"]
@@ -447,14 +444,11 @@ def test_a_run_on_other_things_than_digits(tmp_path, capsys):
     assert start("--resume", cut, "--verbose", 0) == 0
     (cut / "generated_plot_0002.png").unlink()  # of the stop
     assert final_state(cut) == final_state(whole)
-    changes = []
-    for kind in ("digits", "none"):
-        out = tmp_path / kind
-        assert start(*options, "--changes", kind, "--max-steps", 2, "--out", out) == 0
-        changes.append((out / "history.csv").read_text(encoding="utf-8"))
-    changes.append((cut / "history.csv").read_text(encoding="utf-8"))
-    first = {text.splitlines()[1] for text in changes}
-    assert len(first) == 3
+    none = tmp_path / "none"
+    options += ["--changes", "none", "--max-steps", 1, "--out", none]
+    assert start(*options) == 0
+    first = [read_csv(run / "history.csv")[0] for run in (whole, none)]
+    assert first[0]["c_loss"] != first[1]["c_loss"]
 
 
 def test_how_the_changes_were_chosen_moves_no_bit(small_data, tmp_path):

@@ -43,8 +43,6 @@ ROOT = Path(__file__).resolve().parents[3]
     ("design", "policy", "threads"),
     [
         ("stacked", "float32", 2),
-        ("shared", "float32", 1),
-        ("multi-output", "float32", 1),
         ("stacked", "mixed_bfloat16", 1),
         ("multi-output", "mixed_float16", 1),
     ],

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from gankit.models import blocks
+from gankit.training import blocks
 from parts import read_csv
 
 
