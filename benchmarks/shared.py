@@ -105,25 +105,21 @@ def define_our_step(dataset, n_batch, n_labels=N_LABELS):
     return step, count_step(g_model, d_model, n_batch)
 
 
-def kernel_layers(model):
-    """Return the layers that count_layers counts, in order."""
-    kinds = (layers.Dense, layers.Conv2D, layers.Conv2DTranspose)
-    return [layer for layer in model.layers if isinstance(layer, kinds)]
-
-
 def count_layers(model):
     """Return the multiply-adds of one image in each layer with a kernel, in order.
 
     A kernel's products with padding count too.
     """
     counts = []
-    for layer in kernel_layers(model):
+    for layer in model.layers:
         if isinstance(layer, layers.Dense):
             places = 1
         elif isinstance(layer, layers.Conv2D):
             places = math.prod(layer.output.shape[1:3])
-        else:
+        elif isinstance(layer, layers.Conv2DTranspose):
             places = math.prod(layer.input.shape[1:3])
+        else:
+            continue
         counts.append(places * math.prod(layer.kernel.shape))
     return counts
 

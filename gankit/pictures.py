@@ -138,11 +138,23 @@ def save_sheet(images, path, in_a_row=None):
     square sheet. The images are drawn doubled, or
     smaller where the sheet would have more than LARGEST_SHEET pixels a side.
     """
-    n, height, width, channels = images.shape
+    n, height, width, _ = images.shape
     square = int(np.ceil(np.sqrt(n)))
     in_a_row, n_rows = (in_a_row, -(-n // in_a_row)) if in_a_row else (square, square)
     longest = max(in_a_row * width, n_rows * height)
-    shrinking = int(np.ceil(longest / LARGEST_SHEET))
+    sheet = arrange(images, in_a_row, n_rows, int(np.ceil(longest / LARGEST_SHEET)))
+    if 2 * longest <= LARGEST_SHEET:
+        sheet = sheet.resize((2 * sheet.width, 2 * sheet.height))
+    with write_atomically(path) as temporary:
+        sheet.save(temporary)
+
+
+def arrange(images, in_a_row, n_rows, shrinking=1):
+    """Return images as save_sheet has them as one picture, a Pillow image.
+
+    Each is drawn `shrinking` times smaller.
+    """
+    n, height, width, channels = images.shape
     height, width = (int(np.ceil(size / shrinking)) for size in (height, width))
     sheet = Image.new(
         "L" if channels == 1 else "RGB", (in_a_row * width, n_rows * height), "white"
@@ -150,10 +162,7 @@ def save_sheet(images, path, in_a_row=None):
     for i in range(n):
         cell = Image.fromarray(to_pixels(images[i : i + 1])[0]).reduce(shrinking)
         sheet.paste(cell, (i % in_a_row * width, i // in_a_row * height))
-    if 2 * longest <= LARGEST_SHEET:
-        sheet = sheet.resize((2 * sheet.width, 2 * sheet.height))
-    with write_atomically(path) as temporary:
-        sheet.save(temporary)
+    return sheet
 
 
 def save_animation(out):

@@ -206,7 +206,7 @@ CLASS_FIGURES = {
 # runs' name in results/tour/, and patterns of the figures' names, of which the first
 # that the runs have counts), and heading: figure
 SEEN, FID = {"digit seen, %": "agreement"}, {"judge-FID": "judge_fid"}
-ERRORS = {"L1, %": "l1", "PSNR, dB": "psnr"}
+CLASSED = {"asked class, %": "agreement", **FID, "SSIM within classes": "ssim"}
 FILLED = {
     **{"L1, %": "l1", "L2, %": "l2", "PSNR, dB": "psnr"},
     "total variation": "variation",
@@ -286,7 +286,10 @@ COMPARISONS = {
             ("L1 + GAN", "pix2pix-l1+gan"),
             ("the truth", "pix2pix", "true_{}"),
         ],
-        {**SEEN, **ERRORS, "total variation": "total_variation"},
+        {
+            **{**SEEN, "L1, %": "l1", "PSNR, dB": "psnr"},
+            "total variation": "total_variation",
+        },
     ),
     "tour-cycle": (
         [
@@ -336,9 +339,11 @@ COMPARISONS = {
     ),
     "tour-truncation": (
         [("none", "biggan")]
-        + [(t, "biggan", f"truncation_{t}_{{}}") for t in ("2", "1", "0.5", "0.2")]
-        + [("0.1", "biggan", "truncation_0.1_{}")],
-        {"asked class, %": "agreement", **FID, "SSIM within classes": "ssim"},
+        + [
+            (t, "biggan", f"truncation_{t}_{{}}")
+            for t in ("2", "1", "0.5", "0.2", "0.1")
+        ],
+        CLASSED,
     ),
     "tour-scale": (
         [
@@ -348,8 +353,7 @@ COMPARISONS = {
             ("batch 32", "biggan-batch-32"),
             ("batch 256", "biggan-batch-256"),
         ],
-        {"asked class, %": "agreement", **FID, "SSIM within classes": "ssim"}
-        | {"steps": "step", "minutes": "minutes"},
+        {**CLASSED, "steps": "step", "minutes": "minutes"},
     ),
 }
 
@@ -396,7 +400,7 @@ def tabulate_comparison(name, results=RESULTS):
 
 
 def show_sheets(results=RESULTS):
-    """Return tables of three sheets each, of the first seed of each kept script."""
+    """Return tables of three sheets each, of seed 1 of each kept script."""
     shown = list(read_tour(results))
     tables = []
     for first in range(0, len(shown), 3):

@@ -31,6 +31,11 @@ def agree(run, images, y):
     return metrics.agreement(probabilities, y)
 
 
+def name_measures(run, *images):
+    """Return what a run measures of images, and maybe their classes, by names."""
+    return dict(zip(run.evaluations, run.measure(*images), strict=True))
+
+
 def measure_likelihood(sample, dataset, run):
     """Return the Parzen window's log-likelihood of test images.
 
@@ -326,7 +331,7 @@ def measure_truncation(define_sample, run, thresholds=(2, 1, 0.5, 0.2, 0.1)):
     found = {}
     for threshold in thresholds:
         images = define_sample(threshold)(n, run.rng_of(1), labels)
-        row = dict(zip(run.evaluations, run.measure(images, labels), strict=True))
+        row = name_measures(run, images, labels)
         alike = metrics.within_class_ssim(run.inner(images), labels, run.n_classes)
         row["ssim"] = float(np.nanmean(alike)) if np.isfinite(alike).any() else None
         for name in ("agreement", "judge_fid", "ssim"):
@@ -415,7 +420,7 @@ def measure_styles(define_sample, run, shares=(0.3, 0.5, 0.7)):
     def measure(**options):
         n = run.count_measured()
         images = define_sample(**options)(n, run.rng_of(1), run.classes(n))
-        return dict(zip(run.evaluations, run.measure(images), strict=True))
+        return name_measures(run, images)
 
     found = {}
     for psi in shares:

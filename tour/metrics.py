@@ -25,6 +25,7 @@ from gankit.command import InputError, printable  # noqa: E402
 from gankit.data.images import scale_images  # noqa: E402
 from gankit.models.classify import batch_size  # noqa: E402
 from gankit.models.files import SUFFIXES, load_model, read_class_names  # noqa: E402
+from gankit.models.generate import interpolate  # noqa: E402
 
 linalg = LazyModule("scipy.linalg")
 ndimage = LazyModule("scipy.ndimage")
@@ -835,16 +836,12 @@ def sliced_wasserstein(a, b, seed=0):
 
 
 def slerp(a, b, t):
-    """Return points on the ways from a to b, at the share t: spherically (White 2016).
+    """Return points on the ways from a to b, at the share t, spherically.
 
     a, b: float (n, d), which are scaled to length 1; t: (n, 1).
     """
     a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
-    cosine = np.sum(a * b, axis=1, keepdims=True)
-    across = b - cosine * a
-    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-12)
-    angle = t * np.arccos(np.clip(cosine, -1, 1))
-    return a * np.cos(angle) + across * np.sin(angle)
+    return interpolate(a, b, t)
 
 
 def trimmed_mean(values, percent=1):

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from common import GanRun, GanSettings, TourSettings, load_images
 
-from gankit.backend import Image, keras
+from gankit.backend import keras
 from gankit.command import InputError, printable
 from gankit.data.arrays import LARGEST_SIDE, MOST_CLASSES, crop
 from gankit.data.images import scale_images
 from gankit.data.labels import check_class_names, normal_form
 from gankit.folders import claimed, dated_folder, write_atomically
-from gankit.pictures import LARGEST_FRAME, save_frames, save_sheet, to_pixels
+from gankit.pictures import LARGEST_FRAME, arrange, save_frames, save_sheet
 from gankit.training.checkpoints import fill, read_newest
 from gankit.training.devices import count_cores, prepare_tensorflow
 from gankit.training.run import draw_seed
@@ -227,15 +227,11 @@ def draw_samples(
 def save_way(frames, path, in_a_row):
     """Save sheets, uint8 (frames, n, h, w, c), as an animation, so many in a row."""
     n_frames, n, height, width, _ = frames.shape
-    times = max(1, min(4, LARGEST_FRAME // (max(in_a_row, n // in_a_row) * height)))
+    n_rows = n // in_a_row
+    times = max(1, min(4, LARGEST_FRAME // (max(in_a_row, n_rows) * height)))
 
     def draw(images):
-        cells = to_pixels(scale_images(images))
-        rows = [
-            np.concatenate(cells[first : first + in_a_row], axis=1)
-            for first in range(0, n, in_a_row)
-        ]
-        frame = Image.fromarray(np.concatenate(rows))
+        frame = arrange(scale_images(images), in_a_row, n_rows)
         return frame.resize((times * frame.width, times * frame.height))
 
     save_frames(map(draw, frames), path, FRAME_MS, n_frames)

@@ -66,10 +66,7 @@ def augment(images, maps, thickness, lines):
         images + amount * (dilated - images),
         images - amount * (eroded - images),
     )
-    n, height, width, channels = images.shape
-    x, y = (width - 1) / 2, (height - 1) / 2
-    u, v = np.arange(width) - x, np.arange(height)[:, np.newaxis] - y
-    u, v = u.astype(np.float32), v.astype(np.float32)
+    x, y, u, v = places_in(images)
     ink, across, down, cosine, sine, half = tf.unstack(lines[:, :, None, None], axis=1)
     from_x, from_y = u - x * across, v - y * down
     along = tf.maximum(abs(from_x * cosine + from_y * sine) - half, 0)
@@ -79,6 +76,17 @@ def augment(images, maps, thickness, lines):
     return warp(images, maps)
 
 
+def places_in(images):
+    """Return the centre of images, (n, h, w, c), x and y, and pixels' places from it.
+
+    The places are float32, u (w,) across and v (h, 1) down.
+    """
+    _, height, width, _ = images.shape
+    x, y = (width - 1) / 2, (height - 1) / 2
+    u, v = np.arange(width) - x, np.arange(height)[:, np.newaxis] - y
+    return x, y, u.astype(np.float32), v.astype(np.float32)
+
+
 def warp(images, maps, mode="CONSTANT"):
     """Return images with another geometry; maps: as augment has them.
 
@@ -86,9 +94,7 @@ def warp(images, maps, mode="CONSTANT"):
     border.
     """
     n, height, width, channels = images.shape
-    x, y = (width - 1) / 2, (height - 1) / 2
-    u, v = np.arange(width) - x, np.arange(height)[:, np.newaxis] - y
-    u, v = u.astype(np.float32), v.astype(np.float32)
+    x, y, u, v = places_in(images)
     xx, xy, dx, yx, yy, dy, px, py = tf.unstack(maps[:, :, None, None], axis=1)
     depth = 1 + px * u + py * v
     # places in images with a border, on which all that is outside falls
@@ -114,8 +120,8 @@ def warp(images, maps, mode="CONSTANT"):
 # ---------------------------------------------------------------- of any images
 
 # largest changes, drawn uniformly: rotation in radians, scale and shear as fractions,
-# shift as a fraction of the side; brightness as a fraction of the whole range, contrast
-# and saturation as fractions, hue in radians
+# shift as a fraction of the side; brightness, contrast and saturation as fractions, hue
+# in radians
 TURN, SIZE, SLANT, MOVE = 0.15, 0.15, 0.15, 0.1
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.2, 0.4, 0.4, 0.3
 # share of the images of which a part is erased, and its smallest and largest side as
