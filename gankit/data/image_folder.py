@@ -1,4 +1,4 @@
-"""Data sets in folders of pictures, a sub-folder a class."""
+"""Data sets in folders of pictures, a sub-folder a class, or without classes."""
 
 import difflib
 import os
@@ -27,8 +27,13 @@ def recognises(path):
 
 
 def read(name, image_size):
-    """Return the Data of a folder of images, with a sub-folder a class."""
+    """Return the Data of a folder of images, with a sub-folder a class.
+
+    Or with none: its images, or those in `unlabelled` alone, have no labels.
+    """
     folder = Path(name)
+    if _holds_images_alone(folder):
+        return _unlabelled_data(image_files(folder, folder), folder, image_size)
     classes, unlabelled, tests = {}, [], []
     for part in _sub_folders(folder):
         kind = part.name.casefold()
@@ -46,10 +51,15 @@ def read(name, image_size):
         else:
             classes.setdefault(normal_form(part.name), []).append(part)
     names = sorted(classes)
+    if unlabelled and not names and not tests:
+        paths = [path for part, _ in unlabelled for path in image_files(part, folder)]
+        if paths:
+            return _unlabelled_data(paths, folder, image_size)
     if len(names) < 2:
         raise InputError(
             f"{folder}: has {len(names)} sub-folders of classes; make one a class, and "
-            "put its images there"
+            "put its images there; or, where no labels are needed, name a folder that "
+            "holds images alone"
         )
     try:
         check_class_names(names)
@@ -77,6 +87,20 @@ def read(name, image_size):
     y = np.array([label for _, label in train + test])
     n = len(train)
     return Data([x[:n], y[:n]], [x[n:], y[n:]] if test else None, len(names), names)
+
+
+def _holds_images_alone(folder):
+    """Tell whether a folder has images and no sub-folder."""
+    entries = list_folder(folder)
+    return not any(entry.is_dir() for entry in entries) and any(
+        Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in entries
+    )
+
+
+def _unlabelled_data(paths, folder, image_size):
+    """Return the Data of images of which none has a label."""
+    x = read_images(paths, folder, image_size)
+    return Data([x, np.full(len(paths), -1)], None, 1, None)
 
 
 def _is_near_miss(name):

@@ -63,7 +63,7 @@ def check_labels(y, n_samples, n_classes=N_CLASSES, class_names=None):
     if not len(given):
         raise InputError(
             f"no image has a label: all {len(y)} labels are -1; label some of each "
-            "class"
+            "class, in a folder by a sub-folder a class"
         )
     labels, counts = np.unique(given, return_counts=True)
     if n_classes < 2 or (class_names is None and len(labels) < 2):

@@ -4,7 +4,8 @@ What can be named with --data:
 - an .npz file with x_train and y_train, maybe x_test, y_test and class_names;
 - a folder with IDX files, as MNIST and its relatives come;
 - a folder with a sub-folder of images a class, maybe `unlabelled` (or `unlabeled`) with
-  images of any class, and `test` with a sub-folder a class; in any case of letters.
+  images of any class, and `test` with a sub-folder a class; in any case of letters;
+- a folder of images alone, of which none has a label.
 """
 
 from pathlib import Path

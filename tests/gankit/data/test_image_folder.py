@@ -4,6 +4,8 @@ from PIL import Image
 
 from data_sets import NAMES, fails, save_image, write_folder
 from gankit.data import arrays, load
+from gankit.data.labels import check_labels
+from parts import refused
 
 
 def test_a_folder_of_grey_images(tmp_path, capsys):
@@ -20,6 +22,27 @@ def test_a_folder_of_grey_images(tmp_path, capsys):
     first = np.asarray(Image.open(root / "b dog" / "0.png"))
     np.testing.assert_array_equal(X[4, ..., 0], first)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("inside", [".", "unlabelled", "Unlabeled"])
+def test_images_without_classes(inside, tmp_path):
+    """For generators that need no labels."""
+    images = [np.full((16, 20), 20 * i, np.uint8) for i in range(5)]
+    for i, image in enumerate(images):
+        save_image(tmp_path / inside / f"{i}.png", image)
+    data = load.load_arrays(tmp_path)
+    assert data.train[1].tolist() == [-1] * 5
+    assert (data.test, data.n_classes, data.class_names) == (None, 1, None)
+    np.testing.assert_array_equal(data.train[0][..., 0], images)
+    line = refused(check_labels, data.train[1], 10, 1)
+    assert "no image has a label" in line and "a sub-folder a class" in line
+    # beside classes they are so in a folder of their own alone
+    save_image(tmp_path / "owl" / "0.png", images[0])
+    line = fails(tmp_path)
+    if inside == ".":
+        assert "0.png: is in no class's sub-folder" in line
+    else:
+        assert "has 1 sub-folders of classes; make one a class" in line
 
 
 def test_one_colour_image_keeps_all_in_colour(tmp_path):
