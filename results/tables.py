@@ -230,6 +230,7 @@ COMPARISONS = {
                 ("dcgan", "-wide", " --width 2"),
                 *(("cgan", "", ""), ("cgan", "-long", ", 15,000 steps")),
                 *(("acgan", "", ""), ("acgan", "-long", ", 15,000 steps")),
+                *(("biggan", "", ""), ("biggan", "-long", ", 10,000 steps")),
                 *(("wgan", "", ""), ("wgan", "-norm-not-clipped", " --clip-norm no")),
             )
         ],

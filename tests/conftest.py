@@ -16,6 +16,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 # as `--threads 1` has it; it can't be set once TensorFlow has started
 tf.config.threading.set_inter_op_parallelism_threads(1)
 tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.list_logical_devices()  # which starts it
 ROOT = Path(__file__).resolve().parents[1]
 
 

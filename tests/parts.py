@@ -60,10 +60,10 @@ def fails(script, capsys, *arguments):
     return printed.err
 
 
-def refused(call, *arguments):
+def refused(call, *arguments, **options):
     """Call a function with bad input; return the one line of its InputError."""
     with pytest.raises(InputError) as caught:
-        call(*arguments)
+        call(*arguments, **options)
     line = str(caught.value)
     assert "\n" not in line
     return line

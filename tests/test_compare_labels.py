@@ -279,8 +279,7 @@ def test_a_run_is_started_with_the_options_of_the_comparison():
     assert not any("--budget" in command_of(name)[0] for name in ("sgan", "standalone"))
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_makes_the_runs_save_and_end(signum, small_data, tmp_path):
+def test_a_signal_makes_the_runs_save_and_end(small_data, tmp_path):
     out = tmp_path / "out"
     options = options_of(small_data, out, "--methods", "tuned", "--draws", 3)
     options[options.index("--max-steps") + 1] = "40"
@@ -296,9 +295,9 @@ def test_a_signal_makes_the_runs_save_and_end(signum, small_data, tmp_path):
     while not all((folder / "history.csv").exists() for folder in runs):
         assert time.monotonic() < deadline and run.poll() is None
         time.sleep(0.05)
-    run.send_signal(signum)
+    run.send_signal(signal.SIGTERM)
     _, error = run.communicate(timeout=120)
-    assert run.returncode == 128 + signum
+    assert run.returncode == 143
     assert error == "compare_labels.py: interrupted; start again to go on\n"
     for folder in runs:
         last = read_csv(folder / "history.csv")[-1]["step"]
@@ -357,12 +356,11 @@ def test_a_cluster_whose_worker_is_killed(small_data, tmp_path):
 
 def test_a_killed_comparison_goes_on_with_other_threads(small_data, tmp_path):
     out = tmp_path / "out"
-    options = options_of(small_data, out, "--methods", "tuned", "--draws", 2)
+    options = options_of(small_data, out, "--methods", "sgan", "--draws", 2)
     options[options.index("--max-steps") + 1] = "9"
-    command = [sys.executable, str(ROOT / "compare_labels.py"), *options]
-    run = subprocess.Popen(command)
+    run = subprocess.Popen([sys.executable, ROOT / "compare_labels.py", *options])
     deadline = time.monotonic() + 120
-    while not (out / "tuned-20-1" / "history.csv").exists():
+    while not (out / "sgan-20-1" / "history.csv").exists():
         assert time.monotonic() < deadline and run.poll() is None
         time.sleep(0.05)
     scripts = psutil.Process(run.pid).children()
@@ -371,8 +369,8 @@ def test_a_killed_comparison_goes_on_with_other_threads(small_data, tmp_path):
     run.wait()
     # what a kill in the middle of a write leaves
     (out / ".runs.partial.csv").write_text("half a ta")
-    command[command.index("--threads") + 1] = "2"
-    assert subprocess.run(command).returncode == 0
+    options[options.index("--threads") + 1] = "2"
+    assert compare_labels.main(options) == 0
     rows = read_csv(out / "runs.csv")
     assert [row["threads"] for row in rows] == ["1", "2"]
     assert not list(out.glob("*partial*"))
@@ -383,9 +381,8 @@ def test_a_run_that_lacks_its_last_files_is_finished(comparison, small_data, tmp
     out = tmp_path / "copy"
     shutil.copytree(comparison, out)
     (out / "runs.csv").unlink()
-    for run in ("sgan-20-1", "tuned-20-1"):
-        for name in ("animation.gif", "finished", "result.json"):
-            (out / run / name).unlink()
+    for name in ("animation.gif", "finished", "result.json"):
+        (out / "sgan-20-1" / name).unlink()
     assert compare_labels.main(options_of(small_data, out, "--draws", 1)) == 0
     assert len(read_csv(out / "runs.csv")) == 3
     for name in ("animation.gif", "finished"):

@@ -17,8 +17,21 @@ SCRIPTS = sorted(
 
 # what keeps a run of three steps short, where --width and the like are not enough
 TINY_OF = {}
+# likewise, what a script's own constants are set to
+FEWER_OF = {"biggan": {"N_STANDING": 2}}
 # images of an epoch of the data with 200, where they are not all of these
 EPOCH_OF = {"cyclegan": 100}
+# what figures.json must have, for digits
+FIGURES_OF = {
+    "biggan": {
+        *("agreement", "nearest_neighbour_error", "ssim", "worst_ssim_excess"),
+        *(
+            f"truncation_{threshold}_{name}"
+            for threshold in ("2", "1", "0.5", "0.2", "0.1")
+            for name in ("agreement", "judge_fid", "ssim")
+        ),
+    },
+}
 
 
 def load_script(name):

@@ -106,6 +106,7 @@ EXPERIMENTS = {
     "dcgan-wide": Experiment("dcgan", ("--width", 2), 1),
     "cgan-long": Experiment("cgan", ("--steps", 15_000), 1),
     "acgan-long": Experiment("acgan", ("--steps", 15_000), 1),
+    "biggan-long": Experiment("biggan", ("--steps", 10_000), 1),
     "wgan-norm-not-clipped": Experiment("wgan", ("--clip-norm", "no"), 1),
 }
 

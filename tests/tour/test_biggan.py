@@ -1,6 +1,3 @@
-import functools
-import json
-
 import biggan
 import keras
 import numpy as np
@@ -9,8 +6,7 @@ import tensorflow as tf
 from scipy import stats
 
 from gankit.training.batches import Draws
-from parts import fails, moved, read_csv, values
-from tour_scripts import load_script
+from parts import fails, moved, values
 
 SHAPE = (8, 8, 1)
 SPECTRAL = ("SpectralConv2D", "SpectralDense", "SpectralEmbedding")
@@ -520,39 +516,7 @@ def test_the_saved_generator_is_of_keras_own_layers(
     np.testing.assert_array_equal(loaded([z, y]), average([z, y]))
 
 
-# ---------------------------------------------------------------- a run
-
-
-def test_a_run_has_the_figures_of_classes_and_of_truncation(
-    small_data, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(biggan, "N_STANDING", 2)
-    metrics = load_script("metrics")
-    few = functools.partial(metrics.within_class_ssim, n_pairs=3)
-    monkeypatch.setattr(metrics, "within_class_ssim", few)
-    judge = metrics.SHIPPED_JUDGE
-    options = ("--data", small_data, "--judge", judge, "--steps", 2, "--batch", 20)
-    options += ("--width", 0.05, "--latent-dim", 8, "--measured", 40, "--seed", 1)
-    options += ("--threads", 1, "--verbose", 0, "--precision", "float32")
-    out = tmp_path / "run"
-    assert biggan.main([*map(str, (*options, "--out", out))]) == 0
-    row = read_csv(out / "history.csv")[-1]
-    assert list(row) == ["step", *biggan.HISTORY]
-    figures = json.loads((out / "figures.json").read_text())
-    names = {"agreement", "nearest_neighbour_error", "ssim", "worst_ssim_excess"}
-    names |= {
-        f"truncation_{threshold}_{name}"
-        for threshold in ("2", "1", "0.5", "0.2", "0.1")
-        for name in ("agreement", "judge_fid", "ssim")
-    }
-    assert names <= {name for name, value in figures.items() if value is not None}
-    drawn = []
-    for i, more in enumerate(((), ("--truncation", 0.1))):
-        told = ("--sample", out, "--out", tmp_path / str(i), "--seed", 1, *more)
-        assert biggan.main([*map(str, told)]) == 0
-        with np.load(tmp_path / str(i) / "samples.npz") as samples:
-            drawn.append(samples["x_train"])
-    assert not np.array_equal(*drawn)
+# ---------------------------------------------------------------- options
 
 
 @pytest.mark.parametrize(

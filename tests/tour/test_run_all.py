@@ -61,6 +61,12 @@ def test_runs_are_made_once_and_summarised(small_data, tmp_path, monkeypatch, ca
 def test_photographs_are_made_for_the_runs_that_need_them(
     tmp_path, monkeypatch, capsys
 ):
+    start = run_all.subprocess.run
+
+    def start_with_few(command, **options):
+        return start([*command, "--train", "40", "--tests", "20"], **options)
+
+    monkeypatch.setattr(run_all.subprocess, "run", start_with_few)
     options = (*TINY[:2], *TINY[4:], "--steps", 2)
     tiny = run_all.Experiment("context_encoder", options, 1, run_all.PHOTOGRAPHS)
     monkeypatch.setattr(run_all, "EXPERIMENTS", {"a": tiny})

@@ -4,7 +4,7 @@ from PIL import Image
 
 from gankit.backend import keras, layers, tf
 from gankit.training.batches import Draws, define_take
-from parts import fails, final_state, moved, read_csv, values
+from parts import fails, moved, read_csv, values
 from tour_scripts import load_script
 
 SHAPE = (16, 16, 1)
@@ -517,15 +517,9 @@ def opened(stylegan, folder):
     return open_run("stylegan", settings, stylegan.define_models).models[0]
 
 
-def test_training_starts_at_8x8(stylegan, finished, tiny_data, tmp_path):
+def test_training_starts_at_8x8(finished):
     growth = [float(row["growth"]) for row in read_csv(finished / "history.csv")]
     assert growth == [1, 1, 1, 1]
-    cut = tmp_path / "cut"
-    options = options_of(tiny_data, cut, "--steps", 4, "--max-steps", 2)
-    assert stylegan.main(options) == 0
-    assert stylegan.main(["--resume", str(cut), "--verbose", "0"]) == 0
-    state, wanted = final_state(cut), final_state(finished)
-    assert {name: state[name] for name in wanted} == wanted
 
 
 def test_a_saved_generator_is_plain_and_draws_the_same(stylegan, finished):

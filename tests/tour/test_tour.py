@@ -1,5 +1,6 @@
 """What every script of the tour does; scripts are found, not named."""
 
+import functools
 import json
 import os
 import shutil
@@ -24,7 +25,14 @@ from parts import (
     read_csv,
     refused,
 )
-from tour_scripts import EPOCH_OF, SCRIPTS, TINY_OF, load_script
+from tour_scripts import (
+    EPOCH_OF,
+    FEWER_OF,
+    FIGURES_OF,
+    SCRIPTS,
+    TINY_OF,
+    load_script,
+)
 
 TINY = ("--width", 0.05, "--threads", 1, "--precision", "float32", "--verbose", 0)
 pytestmark = pytest.mark.usefixtures("precision")  # sets it back
@@ -55,6 +63,29 @@ def tiny(name, batch=16, measured=60):
 def options_of(name, data, out, *more):
     judge = ("--judge", metrics.SHIPPED_JUDGE)
     return ("--data", data, *judge, "--seed", 5, "--out", out, *tiny(name), *more)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_figures():
+    """One judge for all runs, traced once, and figures of fewer images."""
+    load_judge, judges = metrics.load_judge, {}
+
+    def load_once(path=None, *, data=None):
+        found = metrics.find_judge(path)
+        if found not in judges:
+            judges[found] = load_judge(found)
+        if data is not None:
+            metrics.check_fit(found, judges[found], data)
+        return judges[found]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "load_judge", load_once)
+        few = functools.partial(metrics.within_class_ssim, n_pairs=3)
+        patch.setattr(metrics, "within_class_ssim", few)
+        for name, constants in FEWER_OF.items():
+            for constant, value in constants.items():
+                patch.setattr(load_script(name), constant, value)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +124,8 @@ def test_three_steps_fill_a_folder(name, finished):
     figures = json.loads((out / "figures.json").read_text())
     assert figures["step"] == 3 and figures["judge_fid"] > 0
     assert all(count > 0 for count in figures["parameters"].values())
+    given = {figure for figure, value in figures.items() if value is not None}
+    assert FIGURES_OF.get(name, set()) <= given
     for file in ("curves.png", "animation.gif", "finished", "g_model_0003.keras"):
         assert (out / file).is_file(), file
     with Image.open(out / "generated_plot_0003.png") as sheet:
@@ -146,6 +179,19 @@ def test_samples_are_drawn_from_a_run(name, finished, tmp_path, capsys):
         assert labels.tolist() == np.repeat(np.arange(10), 3).tolist()
     else:
         assert set(labels) == {-1}
+
+
+def test_truncation_changes_samples(name, finished, tmp_path):
+    if "truncation" not in load_script(name).Settings.__dataclass_fields__:
+        pytest.skip("does not truncate")
+    drawn = []
+    for truncation in (2, 0.1):
+        out = tmp_path / str(truncation)
+        more = ("--seed", 1, "--out", out, "--truncation", truncation)
+        assert run(name, "--sample", finished(name), *more) == 0
+        with np.load(out / "samples.npz") as samples:
+            drawn.append(samples["x_train"])
+    assert not np.array_equal(*drawn)
 
 
 def test_classes_are_asked_for(name, finished, tmp_path, capsys):
