@@ -231,6 +231,7 @@ COMPARISONS = {
                 *(("cgan", "", ""), ("cgan", "-long", ", 15,000 steps")),
                 *(("acgan", "", ""), ("acgan", "-long", ", 15,000 steps")),
                 *(("biggan", "", ""), ("biggan", "-long", ", 10,000 steps")),
+                *(("stylegan", "", ""), ("stylegan", "-penalty-10", " --penalty 10")),
                 *(("wgan", "", ""), ("wgan", "-norm-not-clipped", " --clip-norm no")),
             )
         ],

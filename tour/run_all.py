@@ -107,6 +107,7 @@ EXPERIMENTS = {
     "cgan-long": Experiment("cgan", ("--steps", 15_000), 1),
     "acgan-long": Experiment("acgan", ("--steps", 15_000), 1),
     "biggan-long": Experiment("biggan", ("--steps", 10_000), 1),
+    "stylegan-penalty-10": Experiment("stylegan", ("--penalty", 10), 1),
     "wgan-norm-not-clipped": Experiment("wgan", ("--clip-norm", "no"), 1),
 }
 

@@ -38,7 +38,8 @@ from gankit.training.settings import option
 
 NAME = "stylegan"
 HISTORY = ("c_loss_real", "c_loss_fake", "penalty", "g_loss", "growth")
-PENALTY = 10.0
+# of R1, for images of 1024x1024 pixels, as the authors' are
+PENALTY, PENALTY_PIXELS = 10.0, 1024**2
 # layers of the mapping network, and how much slower they learn
 N_MAPPING, MAPPING_RATE = 4, 0.01
 # share of the batches that two styles are mixed in
@@ -89,6 +90,12 @@ class Settings(GanSettings):
     batch: int = option(32, "images a batch, a multiple of 4", check=check_groups)
     latent_dim: int = option(64, "size of a latent point", least=1)
     no_growth: bool = option(False, "train all layers on large images from the start")
+    penalty: float | None = option(
+        None,
+        "weight of R1, gamma (default: 10 for 1024x1024 pixels, and in proportion)",
+        least=0,
+        older=PENALTY,
+    )
     psi: float = option(
         1.0,
         "how far styles are from the mean style, for --sample: 1 as trained, 0 all the "
@@ -492,6 +499,16 @@ def logistic_loss(answers, real):
     return tf.reduce_mean(tf.nn.softplus(-answers if real else answers))
 
 
+def penalty_for(image_shape):
+    """Return gamma, the weight of R1, for images (h, w, c): in proportion to h w.
+
+    A slope sums over pixels. The same 10 at all sizes would make the critic of small
+    images nearly blind; the authors' later rule falls with the pixels, too, and has
+    0.01 for 32x32 (Karras et al. 2020, StyleGAN2-ADA's training options).
+    """
+    return PENALTY * image_shape[0] * image_shape[1] / PENALTY_PIXELS
+
+
 def r1_penalty(critic, X, gamma):
     """Return gamma / 2 times the mean square of the critic's slope at real images.
 
@@ -553,15 +570,20 @@ def choose_crossover(chance, level):
     return tf.where(chance[0] < MIXED, some, n_layers)
 
 
-def define_train_step(average, g_model, critics, take_real, level, grown_to, growth_of):
+def define_train_step(
+    average, g_model, critics, take_real, level, grown_to, growth_of, *, gamma=None
+):
     """Return train_step(step, *batch), both networks' updates at the size of a level.
 
     batch: what define_draw's draw returns. take_real: indices -> real images at full
     size. grown_to: [variable], the level of the step before: at another one the
     optimizers start anew. growth_of: step -> growth_at's answer. It returns the figures
     that HISTORY names. average: the generator whose weights are the average of
-    g_model's, and which has the average of w.
+    g_model's, and which has the average of w. gamma: see penalty_for, which it is by
+    default.
     """
+    if gamma is None:
+        gamma = penalty_for(g_model.output_shape[1:])
     critic, generator = critics[level], grown(g_model, level)
     mapping, synthesis = mapping_of(g_model), synthesis_of(g_model, level)
     w_mean = average.get_layer("truncate").mean
@@ -604,7 +626,7 @@ def define_train_step(average, g_model, critics, take_real, level, grown_to, gro
         with tf.GradientTape() as tape:
             c_loss_real = logistic_loss(critic(X_real, training=True), real=True)
             c_loss_fake = logistic_loss(critic(X_fake, training=True), real=False)
-            penalty = r1_penalty(critic, X_real, PENALTY)
+            penalty = r1_penalty(critic, X_real, gamma)
             c_loss = c_loss_real + c_loss_fake + penalty
         update(critic, c_optimizer, tape, c_loss)
 
@@ -833,7 +855,8 @@ def train(
         return run.compile(
             define_draw(dataset, latent_dim, n_batch, level),
             define_train_step(
-                average, g_model, critics, take_real, level, grown_to, growth_of
+                *(average, g_model, critics, take_real, level, grown_to, growth_of),
+                gamma=run.settings.penalty,
             ),
             [
                 *(average, g_model, critics[-1]),

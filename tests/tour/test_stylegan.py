@@ -362,11 +362,12 @@ def test_a_step_beside_its_formula(stylegan, models):
     wanted = (
         stylegan.logistic_loss(critic(X_real), real=True),
         stylegan.logistic_loss(critic(X_fake), real=False),
-        stylegan.r1_penalty(critic, X_real, 10.0),
+        stylegan.r1_penalty(critic, X_real, 7.0),
     )
     train_step = stylegan.define_train_step(
         *(*models, define_take(dataset[0]), LAST, [tf.Variable(-1)]),
         lambda step: tf.constant(2.0),
+        gamma=7.0,
     )
     found = train_step(0, *batch)
     np.testing.assert_allclose(found[:3], wanted, rtol=1e-4, atol=1e-6)
@@ -406,7 +407,9 @@ def test_the_mean_of_w(stylegan, models):
 def test_rates_as_the_authors_have_them(stylegan):
     optimizer = stylegan.define_optimizer()
     assert (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon) == (0, 0.99, 1e-8)
-    assert (stylegan.PENALTY, stylegan.W_AVERAGE) == (10, 0.995)
+    assert stylegan.W_AVERAGE == 0.995
+    assert stylegan.penalty_for((1024, 1024, 3)) == 10
+    assert stylegan.penalty_for((32, 32, 1)) == pytest.approx(0.01, rel=0.03)
     assert (stylegan.MIXED, stylegan.MAPPING_RATE) == (0.9, 0.01)
 
 
