@@ -230,7 +230,7 @@ COMPARISONS = {
                 ("dcgan", "-wide", " --width 2"),
                 *(("cgan", "", ""), ("cgan", "-long", ", 15,000 steps")),
                 *(("acgan", "", ""), ("acgan", "-long", ", 15,000 steps")),
-                *(("biggan", "", ""), ("biggan", "-long", ", 10,000 steps")),
+                *(("biggan", "", ""), ("biggan", "-g-rate-5e-5", " --g-rate 5e-5")),
                 *(("stylegan", "", ""), ("stylegan", "-penalty-10", " --penalty 10")),
                 *(("wgan", "", ""), ("wgan", "-norm-not-clipped", " --clip-norm no")),
             )

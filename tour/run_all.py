@@ -106,7 +106,7 @@ EXPERIMENTS = {
     "dcgan-wide": Experiment("dcgan", ("--width", 2), 1),
     "cgan-long": Experiment("cgan", ("--steps", 15_000), 1),
     "acgan-long": Experiment("acgan", ("--steps", 15_000), 1),
-    "biggan-long": Experiment("biggan", ("--steps", 10_000), 1),
+    "biggan-g-rate-5e-5": Experiment("biggan", ("--g-rate", 5e-5), 1),
     "stylegan-penalty-10": Experiment("stylegan", ("--penalty", 10), 1),
     "wgan-norm-not-clipped": Experiment("wgan", ("--clip-norm", "no"), 1),
 }

@@ -27,7 +27,7 @@ BUDGETS = {
     ),
     "wgan": (107, [*NETWORKS, "define_generator"]),
     "pix2pix": (304, NETWORKS),
-    "biggan": (339, []),
+    "biggan": (344, []),
     "wgan_gp": (
         58,
         [*NETWORKS, "define_generator", "wasserstein_loss", "define_sample"]
