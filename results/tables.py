@@ -231,7 +231,7 @@ COMPARISONS = {
                 *(("cgan", "", ""), ("cgan", "-long", ", 15,000 steps")),
                 *(("acgan", "", ""), ("acgan", "-long", ", 15,000 steps")),
                 *(("biggan", "", ""), ("biggan", "-g-rate-5e-5", " --g-rate 5e-5")),
-                *(("stylegan", "", ""), ("stylegan", "-penalty-10", " --penalty 10")),
+                *(("stylegan", "", ""), ("stylegan", "-short", ", 6,000 steps")),
                 *(("wgan", "", ""), ("wgan", "-norm-not-clipped", " --clip-norm no")),
             )
         ],

@@ -107,7 +107,7 @@ EXPERIMENTS = {
     "cgan-long": Experiment("cgan", ("--steps", 15_000), 1),
     "acgan-long": Experiment("acgan", ("--steps", 15_000), 1),
     "biggan-g-rate-5e-5": Experiment("biggan", ("--g-rate", 5e-5), 1),
-    "stylegan-penalty-10": Experiment("stylegan", ("--penalty", 10), 1),
+    "stylegan-short": Experiment("stylegan", ("--steps", 6000), 1),
     "wgan-norm-not-clipped": Experiment("wgan", ("--clip-norm", "no"), 1),
 }
 

@@ -1,6 +1,6 @@
 """StyleGAN: a generator that is controlled by styles (Karras, Laine and Aila 2018).
 
-    python tour/stylegan.py                       # 6,000 steps on MNIST, into runs/
+    python tour/stylegan.py                       # 9,600 steps on MNIST, into runs/
     python tour/stylegan.py --minutes 3 --seed 1
     python tour/stylegan.py --data FOLDER         # images of your own
     python tour/stylegan.py --sample runs/FOLDER  # draw from a run
@@ -38,8 +38,7 @@ from gankit.training.settings import option
 
 NAME = "stylegan"
 HISTORY = ("c_loss_real", "c_loss_fake", "penalty", "g_loss", "growth")
-# of R1, for images of 1024x1024 pixels, as the authors' are
-PENALTY, PENALTY_PIXELS = 10.0, 1024**2
+PENALTY = 10.0
 # layers of the mapping network, and how much slower they learn
 N_MAPPING, MAPPING_RATE = 4, 0.01
 # share of the batches that two styles are mixed in
@@ -86,16 +85,14 @@ class Settings(GanSettings):
     asked: ClassVar = (*GanSettings.asked, "psi", "mix", "walk")
 
     # the growth follows from them
-    steps: int = option(6000, "training steps", least=1)
+    steps: int = option(9600, "training steps", least=1)
     batch: int = option(32, "images a batch, a multiple of 4", check=check_groups)
     latent_dim: int = option(64, "size of a latent point", least=1)
-    no_growth: bool = option(False, "train all layers on large images from the start")
-    penalty: float | None = option(
-        None,
-        "weight of R1, gamma (default: 10 for 1024x1024 pixels, and in proportion)",
-        least=0,
-        older=PENALTY,
+    evaluate_every: int = option(
+        800, "steps from a row of measures to the next", least=1
     )
+    no_growth: bool = option(False, "train all layers on large images from the start")
+    penalty: float = option(PENALTY, "weight of R1, gamma", least=0)
     psi: float = option(
         1.0,
         "how far styles are from the mean style, for --sample: 1 as trained, 0 all the "
@@ -499,16 +496,6 @@ def logistic_loss(answers, real):
     return tf.reduce_mean(tf.nn.softplus(-answers if real else answers))
 
 
-def penalty_for(image_shape):
-    """Return gamma, the weight of R1, for images (h, w, c): in proportion to h w.
-
-    A slope sums over pixels. The same 10 at all sizes would make the critic of small
-    images nearly blind; the authors' later rule falls with the pixels, too, and has
-    0.01 for 32x32 (Karras et al. 2020, StyleGAN2-ADA's training options).
-    """
-    return PENALTY * image_shape[0] * image_shape[1] / PENALTY_PIXELS
-
-
 def r1_penalty(critic, X, gamma):
     """Return gamma / 2 times the mean square of the critic's slope at real images.
 
@@ -571,7 +558,7 @@ def choose_crossover(chance, level):
 
 
 def define_train_step(
-    average, g_model, critics, take_real, level, grown_to, growth_of, *, gamma=None
+    average, g_model, critics, take_real, level, grown_to, growth_of, *, gamma=PENALTY
 ):
     """Return train_step(step, *batch), both networks' updates at the size of a level.
 
@@ -579,11 +566,8 @@ def define_train_step(
     size. grown_to: [variable], the level of the step before: at another one the
     optimizers start anew. growth_of: step -> growth_at's answer. It returns the figures
     that HISTORY names. average: the generator whose weights are the average of
-    g_model's, and which has the average of w. gamma: see penalty_for, which it is by
-    default.
+    g_model's, and which has the average of w. gamma: r1_penalty's.
     """
-    if gamma is None:
-        gamma = penalty_for(g_model.output_shape[1:])
     critic, generator = critics[level], grown(g_model, level)
     mapping, synthesis = mapping_of(g_model), synthesis_of(g_model, level)
     w_mean = average.get_layer("truncate").mean
@@ -830,7 +814,7 @@ def train(
     critics,
     dataset,
     latent_dim=64,
-    n_steps=6000,
+    n_steps=9600,
     n_batch=32,
     *,
     growing=True,

@@ -35,7 +35,7 @@ BUDGETS = {
     ),
     "progan": (339, ["wasserstein_loss", "gradient_penalty", "define_sample"]),
     "stylegan": (
-        363,
+        360,
         ["check_groups", "list_sizes", "count_maps", "fading", "fade", "pixel_norm"]
         + ["minibatch_stddev", "shrink", "define_optimizer", "grown", "define_critics"]
         + ["growth_at", "list_starts", "set_growth", "reset_optimizer"]

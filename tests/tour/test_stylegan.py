@@ -407,9 +407,7 @@ def test_the_mean_of_w(stylegan, models):
 def test_rates_as_the_authors_have_them(stylegan):
     optimizer = stylegan.define_optimizer()
     assert (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon) == (0, 0.99, 1e-8)
-    assert stylegan.W_AVERAGE == 0.995
-    assert stylegan.penalty_for((1024, 1024, 3)) == 10
-    assert stylegan.penalty_for((32, 32, 1)) == pytest.approx(0.01, rel=0.03)
+    assert (stylegan.Settings().penalty, stylegan.W_AVERAGE) == (10, 0.995)
     assert (stylegan.MIXED, stylegan.MAPPING_RATE) == (0.9, 0.01)
 
 
