@@ -25,6 +25,14 @@ def count_compared(run):
     return min(n, run.count_measured(), len(run.test[0]))
 
 
+def some_of(images, n):
+    """Return n indices of images, int64, ascending: all, or drawn by a fixed seed.
+
+    The first ones may be of one class, or of few writers, as MNIST's test images are.
+    """
+    return np.sort(np.random.default_rng(0).permutation(len(images))[:n])
+
+
 def agree(run, images, y):
     """Return how often a run's judge takes images for their classes, percent."""
     _, probabilities = run.judge.answer(run.inner(images))
@@ -197,7 +205,8 @@ def measure_filling(fill, draw_masks, dataset, run):
     if run.test is None:
         return {}
     n = count_compared(run)
-    X, y = (part[:n] for part in run.test)
+    chosen = some_of(run.test[0], n)
+    X, y = (part[chosen] for part in run.test)
     places = run.rng_of(1).random((n, 4), np.float32)
     hidden = np.asarray(draw_masks(places)) > 0
     mean = sum(x.sum(axis=0, dtype=np.float64) for x in np.array_split(dataset[0], 100))
@@ -281,7 +290,8 @@ def measure_cycle(g_model, f_model, run):
     """
     if run.test is None:
         return {}
-    X, labels, Y = (part[: count_compared(run)] for part in run.test)
+    chosen = some_of(run.test[0], count_compared(run))
+    X, labels, Y = (part[chosen] for part in run.test)
     there, back = generate(g_model, scale_images(X)), generate(f_model, scale_images(Y))
     found = {}
     if run.judge is not None:
@@ -306,7 +316,8 @@ def measure_translation(translate, run):
     """
     if run.test is None:
         return {}
-    X, y, inputs = (array[: count_compared(run)] for array in run.test)
+    chosen = some_of(run.test[0], count_compared(run))
+    X, y, inputs = (array[chosen] for array in run.test)
     images = translate(inputs)
     inner = run.inner(X), run.inner(images)
     found = {"l1": metrics.mean_error(*inner)}
@@ -359,7 +370,7 @@ def measure_levels(sample, dataset, run):
     found = {}
     for name, images in (
         ("", sample(n, run.rng_of(1), run.classes(n))),
-        ("real_", others[:n]),
+        ("real_", others[some_of(others, n)]),
     ):
         for height, distance in metrics.sliced_wasserstein(images, real).items():
             found[f"{name}sliced_wasserstein_{height}"] = distance

@@ -296,3 +296,11 @@ def test_levels_of_detail_are_compared():
     assert found[f"real_{names[0]}"] == pytest.approx(found[names[0]], rel=0.5)
     small = X[:, :4, :4]
     assert figures.measure_levels(None, [small], run) == {}
+
+
+def test_some_test_images_are_of_all_parts():
+    """Of a folder, the first ones would be of one class."""
+    images = np.repeat(np.arange(10), 50)
+    assert set(images[figures.some_of(images, 60)]) == set(range(10))
+    assert figures.some_of(images, 500).tolist() == list(range(500))
+    assert np.array_equal(figures.some_of(images, 60), figures.some_of(images, 60))
