@@ -523,6 +523,16 @@ def test_training_starts_at_8x8(finished):
     assert growth == [1, 1, 1, 1]
 
 
+def test_the_penalty_is_weighed_as_told(stylegan, finished, tiny_data, tmp_path):
+    out = tmp_path / "out"
+    more = ("--steps", 4, "--max-steps", 1, "--penalty", 20)
+    assert stylegan.main(options_of(tiny_data, out, *more)) == 0
+    one, two = (
+        float(read_csv(run / "history.csv")[0]["penalty"]) for run in (finished, out)
+    )
+    assert two == pytest.approx(2 * one, rel=1e-4) and one > 0
+
+
 def test_a_saved_generator_is_plain_and_draws_the_same(stylegan, finished):
     model = keras.saving.load_model(finished / "g_model_0004.keras", safe_mode=True)
     average = opened(stylegan, finished)
