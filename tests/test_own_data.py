@@ -132,7 +132,7 @@ def test_a_run_on_a_folder_is_resumed(tmp_path, capsys):
         (["--data", "data", "--image-size", "30"], "must be a multiple of 4"),
         (["--data", "data", "--labels", "4"], "evenly among 3 classes"),
         (["--data", "unlabelled"], "class fox: has no image with a label"),
-        (["--data", "data/owl"], "is in no class's sub-folder"),
+        (["--data", "data/owl"], "in a folder by a sub-folder a class"),
         (["--data", "gone"], "gone: no such file"),
     ],
 )
