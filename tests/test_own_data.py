@@ -138,7 +138,7 @@ def test_a_run_on_a_folder_is_resumed(tmp_path, capsys):
 )
 def test_bad_input_to_the_scripts(options, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    write_folder(tmp_path / "data")
+    write_folder(tmp_path / "data", n=12)
     write_folder(tmp_path / "unlabelled")
     (tmp_path / "unlabelled" / "fox").mkdir()
     options += ["--batch", "12"]
