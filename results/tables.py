@@ -270,7 +270,7 @@ COMPARISONS = {
             ("nearest training image", "context_encoder", "nearest_{}"),
             ("no hole", "context_encoder", "true_{}"),
         ],
-        {**FILLED, **SEEN},
+        {**FILLED, **SEEN, **FID},
     ),
     "tour-photographs": (
         [
