@@ -45,8 +45,8 @@ NAME = "biggan"
 HISTORY = ("d_loss_real", "d_loss_fake", "g_loss", "penalty")
 N_UPDATES = 2  # of d in a step
 PENALTY = 1e-4
-# of Adam, as in the authors' script for 32x32 pixels; 5e-5 for g in that for 128x128,
-# whose batch is 2,048 (d learns faster than g: Heusel et al. 2017)
+# of Adam, as in the authors' script for CIFAR-10, 32x32 pixels; the paper's 5e-5 for g
+# goes with batches of 2,048 (d learns faster than g: Heusel et al. 2017)
 G_RATE, D_RATE = 2e-4, 2e-4
 # of the generator that is sampled: from which step on it is an average, and of how many
 START, DECAY = 1000, 0.999

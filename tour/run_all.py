@@ -88,7 +88,7 @@ EXPERIMENTS = {
     "cyclegan-no-cycle": Experiment("cyclegan", ("--cycle-weight", 0)),
     "progan": Experiment("progan"),
     # what growth is for, at about equal minutes
-    "progan-no-growth": Experiment("progan", ("--no-growth", "--minutes", 16)),
+    "progan-no-growth": Experiment("progan", ("--no-growth", "--minutes", 27)),
     "progan-stacked": Experiment("progan", ("--stacked",), 1),
     "stylegan": Experiment("stylegan"),
     "biggan": Experiment("biggan"),
@@ -107,7 +107,9 @@ EXPERIMENTS = {
     "cgan-long": Experiment("cgan", ("--steps", 15_000), 1),
     "acgan-long": Experiment("acgan", ("--steps", 15_000), 1),
     "biggan-g-rate-5e-5": Experiment("biggan", ("--g-rate", 5e-5), 1),
-    "stylegan-short": Experiment("stylegan", ("--steps", 6000), 1),
+    "stylegan-short": Experiment(
+        "stylegan", ("--steps", 6000, "--evaluate-every", 500), 1
+    ),
     "wgan-norm-not-clipped": Experiment("wgan", ("--clip-norm", "no"), 1),
 }
 

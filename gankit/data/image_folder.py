@@ -92,7 +92,7 @@ def read(name, image_size):
 def _holds_images_alone(folder):
     """Tell whether a folder has images and no sub-folder."""
     entries = list_folder(folder)
-    return not any(entry.is_dir() for entry in entries) and any(
+    return not any(os.path.isdir(entry.path) for entry in entries) and any(
         Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in entries
     )
 

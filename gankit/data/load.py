@@ -5,7 +5,7 @@ What can be named with --data:
 - a folder with IDX files, as MNIST and its relatives come;
 - a folder with a sub-folder of images a class, maybe `unlabelled` (or `unlabeled`) with
   images of any class, and `test` with a sub-folder a class; in any case of letters;
-- a folder of images alone, of which none has a label.
+- a folder of images alone, or of `unlabelled` alone, of which none has a label.
 """
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+import json
+
 import biggan
 import keras
 import numpy as np
@@ -233,6 +235,15 @@ def test_the_generator_is_made_of_the_practices_that_it_names():
             matrix = matrix_of(layer)
             gram = matrix @ matrix.T if np.less(*matrix.shape) else matrix.T @ matrix
             np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-5)
+
+
+def test_the_rate_of_a_run_stays_what_it_was(tmp_path):
+    """An older run had the paper's, and its settings don't say so."""
+    assert biggan.Settings().g_rate == 2e-4
+    options = biggan.Settings().options
+    del options["g_rate"]
+    (tmp_path / "settings.json").write_text(json.dumps({"options": options}))
+    assert biggan.Settings.resumed(tmp_path).g_rate == 5e-5
 
 
 def test_gain_and_offset_follow_from_the_condition():

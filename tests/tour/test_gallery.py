@@ -219,6 +219,7 @@ def test_seeds_are_averaged_and_other_settings_stand_apart(tmp_path):
     assert "With other settings: --width 0.5" in card and "77.0 %" in card
     assert "python tour/dcgan.py --seed 1 --threads 1" in card
     assert "python tour/dcgan.py --width 0.5 --seed 1 --threads 1" in card
+    assert "Not recorded yet" not in card and "Not recorded yet" in page.card("gan")
     assert "1,234 (g)" in card and "a processor" in card
     assert len(page.all("g", class_="line seed-2")) == 1
 

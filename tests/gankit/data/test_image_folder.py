@@ -36,6 +36,10 @@ def test_images_without_classes(inside, tmp_path):
     np.testing.assert_array_equal(data.train[0][..., 0], images)
     line = refused(check_labels, data.train[1], 10, 1)
     assert "no image has a label" in line and "a sub-folder a class" in line
+    # a link that leads to itself is no folder
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert "loop: is " in fails(tmp_path)
+    (tmp_path / "loop").unlink()
     # beside classes they are so in a folder of their own alone
     save_image(tmp_path / "owl" / "0.png", images[0])
     line = fails(tmp_path)
