@@ -16,13 +16,14 @@ from gankit.models.classify import batch_size
 LARGEST_COMPARED = 1 << 26
 
 
-def count_compared(run):
-    """Return how many of a run's test images are compared pixel by pixel.
+def tests_compared(run):
+    """Return a run's test arrays, of the images that are compared pixel by pixel.
 
     As many as are measured, fewer of large ones.
     """
     n = max(1, LARGEST_COMPARED // int(np.prod(run.test[0].shape[1:])))
-    return min(n, run.count_measured(), len(run.test[0]))
+    chosen = some_of(run.test[0], min(n, run.count_measured()))
+    return [array[chosen] for array in run.test]
 
 
 def some_of(images, n):
@@ -204,10 +205,8 @@ def measure_filling(fill, draw_masks, dataset, run):
     """
     if run.test is None:
         return {}
-    n = count_compared(run)
-    chosen = some_of(run.test[0], n)
-    X, y = (part[chosen] for part in run.test)
-    places = run.rng_of(1).random((n, 4), np.float32)
+    X, y = tests_compared(run)
+    places = run.rng_of(1).random((len(X), 4), np.float32)
     hidden = np.asarray(draw_masks(places)) > 0
     mean = sum(x.sum(axis=0, dtype=np.float64) for x in np.array_split(dataset[0], 100))
     mean = np.rint(mean / len(dataset[0])).astype(np.uint8)
@@ -290,8 +289,7 @@ def measure_cycle(g_model, f_model, run):
     """
     if run.test is None:
         return {}
-    chosen = some_of(run.test[0], count_compared(run))
-    X, labels, Y = (part[chosen] for part in run.test)
+    X, labels, Y = tests_compared(run)
     there, back = generate(g_model, scale_images(X)), generate(f_model, scale_images(Y))
     found = {}
     if run.judge is not None:
@@ -316,8 +314,7 @@ def measure_translation(translate, run):
     """
     if run.test is None:
         return {}
-    chosen = some_of(run.test[0], count_compared(run))
-    X, y, inputs = (array[chosen] for array in run.test)
+    X, y, inputs = tests_compared(run)
     images = translate(inputs)
     inner = run.inner(X), run.inner(images)
     found = {"l1": metrics.mean_error(*inner)}
